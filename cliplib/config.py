@@ -1,0 +1,197 @@
+"""Profiles (what is trained, on what, how long) and the folders that everything lands in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+COURSE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One complete setting of the course. Exchange a part with `dataclasses.replace(QUICK, epochs=3)`.
+
+    Raises: ValueError, naming the field, when a value cannot work.
+    """
+
+    name: str
+    data: str  # "picturebook", "flickr8k", or the path of a folder of pairs
+
+    image_encoder: str  # a timm name
+    image_pretrained: bool
+    image_frozen: bool
+    image_output: str  # "features" (pooled) or "logits" (class scores)
+    image_size: int  # pixels, height and width
+    image_crop: float  # 0: the whole picture, squashed to a square; else the share kept by a central crop
+
+    text_encoder: str  # a transformers name; "bert" is a small BERT from scratch
+    text_pretrained: bool
+    text_frozen: bool
+    text_layers: int  # read when from scratch, like the next two
+    text_width: int
+    vocabulary_size: int
+    max_tokens: int
+
+    embed_dim: int  # E, the shared size
+    head_dropout: float
+
+    epochs: int
+    batch_size: int  # B, pairs
+    captions_per_step: int  # of a picture's own, drawn anew in each epoch
+    image_lr: float
+    text_lr: float
+    head_lr: float  # the two projections and the logit scale
+    weight_decay: float
+    warmup: float  # share of all steps
+    clip_norm: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.image_output in ("features", "logits"), self, "image_output", "'features' or 'logits'")
+        _require(not (self.image_frozen and not self.image_pretrained), self, "image_frozen",
+                 "False for an encoder from scratch, which knows nothing yet")
+        _require(not (self.text_frozen and not self.text_pretrained), self, "text_frozen",
+                 "False for an encoder from scratch, which knows nothing yet")
+        _require(0 <= self.image_crop <= 1, self, "image_crop", "a share from 0 (whole picture) to 1")
+        _require(0 <= self.head_dropout < 1, self, "head_dropout", "a share from 0 to below 1")
+        _require(0 <= self.warmup < 1, self, "warmup", "a share of all steps from 0 to below 1")
+        _require(self.batch_size >= 2, self, "batch_size",
+                 "at least 2: a pair alone has nothing to be told apart from")
+        for field in ("image_size", "max_tokens", "embed_dim", "epochs", "captions_per_step",
+                      "text_layers", "text_width", "vocabulary_size"):
+            _require(getattr(self, field) >= 1, self, field, "at least 1")
+        for field in ("image_lr", "text_lr", "head_lr", "clip_norm"):
+            _require(getattr(self, field) > 0, self, field, "above 0")
+
+
+def _require(holds: bool, profile: Profile, field: str, expected: str) -> None:
+    if not holds:
+        raise ValueError(
+            f"Profile {profile.name!r}: {field} must be {expected}, not {getattr(profile, field)!r}."
+        )
+
+
+QUICK = Profile(
+    name="quick",
+    data="picturebook",
+    image_encoder="test_resnet",
+    image_pretrained=False,
+    image_frozen=False,
+    image_output="features",
+    image_size=64,
+    image_crop=0,
+    text_encoder="bert",
+    text_pretrained=False,
+    text_frozen=False,
+    text_layers=1,
+    text_width=128,
+    vocabulary_size=512,
+    max_tokens=40,
+    embed_dim=128,
+    head_dropout=0.0,
+    epochs=19,
+    batch_size=128,
+    captions_per_step=2,
+    image_lr=2e-3,
+    text_lr=2e-3,
+    head_lr=2e-3,
+    weight_decay=0.05,
+    warmup=0.1,
+    clip_norm=1.0,
+)
+
+LAPTOP = Profile(
+    name="laptop",
+    data="flickr8k",
+    image_encoder="tf_efficientnet_lite0.in1k",
+    image_pretrained=True,
+    image_frozen=True,
+    image_output="features",
+    image_size=224,
+    image_crop=0,
+    text_encoder="sentence-transformers/all-MiniLM-L6-v2",
+    text_pretrained=True,
+    text_frozen=True,
+    text_layers=6,
+    text_width=384,
+    vocabulary_size=30522,
+    max_tokens=128,
+    embed_dim=256,
+    head_dropout=0.2,
+    epochs=30,
+    batch_size=256,
+    captions_per_step=1,
+    image_lr=1e-4,
+    text_lr=1e-5,
+    head_lr=1e-3,
+    weight_decay=0.05,
+    warmup=0.1,
+    clip_norm=1.0,
+)
+
+ORIGINAL = Profile(
+    name="original",
+    data="flickr8k",
+    image_encoder="vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    image_pretrained=True,
+    image_frozen=False,
+    image_output="features",
+    image_size=224,
+    image_crop=0.9,
+    text_encoder="sentence-transformers/bert-base-nli-mean-tokens",
+    text_pretrained=True,
+    text_frozen=False,
+    text_layers=12,
+    text_width=768,
+    vocabulary_size=30522,
+    max_tokens=128,
+    embed_dim=256,
+    head_dropout=0.1,
+    epochs=10,
+    batch_size=128,
+    captions_per_step=1,
+    image_lr=1e-5,
+    text_lr=1e-5,
+    head_lr=1e-3,
+    weight_decay=0.05,
+    warmup=0.1,
+    clip_norm=1.0,
+)
+
+PROFILES = {profile.name: profile for profile in (QUICK, LAPTOP, ORIGINAL)}
+
+
+def get_profile(name: str = "quick") -> Profile:
+    """The profile of that name; the environment variable CLIPLIB_PROFILE wins over it.
+
+    Raises: ValueError when there is no such profile.
+    """
+    wanted = os.environ.get("CLIPLIB_PROFILE") or name
+    if wanted not in PROFILES:
+        raise ValueError(f"There is no profile {wanted!r}; choose one of {', '.join(PROFILES)}.")
+    return PROFILES[wanted]
+
+
+def data_root() -> Path:
+    """Where everything that is made lands: CLIPLIB_DATA, else the course's own data/."""
+    return Path(os.environ.get("CLIPLIB_DATA") or COURSE / "data")
+
+
+def data_folder(data: str) -> Path:
+    """The folder of a data set: "picturebook", "flickr8k" (CLIPLIB_FLICKR8K wins) or any path."""
+    if data == "picturebook":
+        return data_root() / "picturebook"
+    if data == "flickr8k":
+        return Path(os.environ.get("CLIPLIB_FLICKR8K") or data_root() / "flickr8k")
+    return Path(data)
+
+
+def run_folder(profile_name: str) -> Path:
+    return data_root() / "runs" / profile_name
+
+
+def shipped_checkpoint() -> Path:
+    """The quick profile's checkpoint that comes with the course."""
+    return COURSE / "data" / "checkpoints" / "quick"
