@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -141,9 +141,9 @@ def related(relation: str, things: Sequence[Thing], a: int, b: int) -> bool:
     if relation == "right of":
         return ax - bx >= 0.15
     if relation == "above":
-        return by - ay >= 0.15 and abs(ax - bx) <= 0.2
+        return first.flies and by - ay >= 0.15 and abs(ax - bx) <= 0.2
     if relation == "below":
-        return ay - by >= 0.15 and abs(ax - bx) <= 0.2
+        return second.flies and ay - by >= 0.15 and abs(ax - bx) <= 0.2
     if relation == "in front of":
         return a > b and overlap(first.box, second.box) > 0.002
     if relation == "behind":
@@ -228,14 +228,3 @@ def truth_matrix(meanings: Sequence[Meaning], scenes: Sequence[Scene]) -> np.nda
     table = SceneTable(scenes)
     rows = {meaning: table.true_of(meaning) for meaning in set(meanings)}
     return np.stack([rows[meaning] for meaning in meanings])
-
-
-def left_right_swapped(meaning: Meaning) -> Meaning:
-    """The same words with left and right exchanged: a caption that is false where the first was true.
-
-    Raises: ValueError when the meaning speaks of neither.
-    """
-    opposite = {"left of": "right of", "right of": "left of"}
-    if meaning.relation not in opposite:
-        raise ValueError("This meaning speaks of neither left nor right.")
-    return replace(meaning, relation=opposite[meaning.relation])

@@ -1,0 +1,166 @@
+"""The two encoders and the tokenizer: pictures to feature vectors (timm), sentences to feature vectors (BERT)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import timm
+import torch
+from tokenizers import BertWordPieceTokenizer, Tokenizer
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+
+from cliplib.config import Profile
+from cliplib.pictures import ImageTransform
+
+def pick_device() -> torch.device:
+    """The one place that chooses: CUDA, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+class ImageEncoder(nn.Module):
+    """Pictures to feature vectors with any timm network.
+
+    Shapes: (B, 3, H, W) normalised floats in; (B, D) pooled features, or (B, 1000) class logits, out.
+    Raises: ValueError for a name that timm does not know, OSError when its weights cannot be had.
+    """
+
+    def __init__(self, name: str, pretrained: bool, output: str = "features") -> None:
+        super().__init__()
+        self.network = _timm_network(name, pretrained, output)
+        self.width: int = self.network.num_classes if output == "logits" else self.network.head_hidden_size
+        self.data_config = timm.data.resolve_model_data_config(self.network)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.network(pictures)  # (B, D)
+
+    def transform(self, size: int, crop: float) -> ImageTransform:
+        """How pictures must be prepared: mean, deviation and interpolation are the network's own."""
+        config = self.data_config
+        return ImageTransform(size, crop, config["mean"], config["std"], config["interpolation"])
+
+
+def _timm_network(name: str, pretrained: bool, output: str) -> nn.Module:
+    try:
+        network = timm.create_model(name, pretrained=pretrained)
+    except RuntimeError as error:
+        if "Unknown model" not in str(error):
+            raise
+        raise ValueError(f"timm knows no image encoder {name!r}; timm.list_models() names them.") from None
+    except OSError as error:
+        raise OSError(_not_reached(name, error)) from None
+    if output == "features":
+        network.reset_classifier(0)  # its pooled features come out instead of class logits
+    return network
+
+
+def _not_reached(name: str, error: OSError) -> str:
+    return (
+        f"{name} is neither in the model cache nor to be had from the model hub "
+        f"({type(error).__name__}). Go online once and it is kept, or copy a cache that holds it here "
+        "and point HF_HOME at it."
+    )
+
+
+class TextEncoder(nn.Module):
+    """Sentences to feature vectors with any transformers encoder: the mean over their real tokens.
+
+    Shapes: token ids and mask (1 = real), both (B, L), in; (B, D) out.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.width: int = network.config.hidden_size
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        hidden = self.network(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, L, D)
+        return masked_mean(hidden, mask)
+
+
+def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The mean over real tokens only, so that padding changes nothing.
+
+    Shapes: (B, L, D) and (B, L) in, (B, D) out.
+    Source: Reimers and Gurevych 2019, Sentence-BERT, section 3 (arXiv 1908.10084).
+    """
+    weights = mask.unsqueeze(-1).to(hidden.dtype)  # (B, L, 1)
+    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def text_encoder(profile: Profile) -> TextEncoder:
+    """The profile's text encoder: pretrained by its hub name, or a small BERT from scratch.
+
+    Raises: OSError when the pretrained weights cannot be had.
+    """
+    if not profile.text_pretrained:
+        return TextEncoder(_small_bert(profile))
+    try:
+        return TextEncoder(AutoModel.from_pretrained(profile.text_encoder))
+    except OSError as error:
+        raise OSError(_not_reached(profile.text_encoder, error)) from None
+
+
+def _small_bert(profile: Profile) -> BertModel:
+    config = BertConfig(
+        vocab_size=profile.vocabulary_size,
+        hidden_size=profile.text_width,
+        num_hidden_layers=profile.text_layers,
+        num_attention_heads=max(profile.text_width // 64, 1),
+        intermediate_size=4 * profile.text_width,
+        max_position_embeddings=profile.max_tokens,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    return BertModel(config, add_pooling_layer=False)
+
+
+class CaptionTokenizer:
+    """Sentences to token ids, cut to `max_tokens`; unpadded, for `data.TokenTable` pads each batch."""
+
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_tokens)
+        self.pad_id: int = tokenizer.token_to_id("[PAD]") or 0
+        self.vocabulary_size: int = tokenizer.get_vocab_size()
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(sentences))]
+
+    def tokens(self, sentence: str) -> list[str]:
+        return self._tokenizer.encode(sentence).tokens
+
+    def save(self, path: Path) -> None:
+        self._tokenizer.save(str(path))
+
+
+def train_tokenizer(captions: Iterable[str], vocabulary_size: int, max_tokens: int) -> CaptionTokenizer:
+    """A WordPiece tokenizer of at most `vocabulary_size` pieces, learned from the training captions."""
+    learner = BertWordPieceTokenizer(lowercase=True)
+    learner.train_from_iterator(captions, vocabulary_size, min_frequency=2, show_progress=False)
+    # made anew from its vocabulary, because only then it puts [CLS] and [SEP] around sentences
+    tokenizer = BertWordPieceTokenizer(learner.get_vocab(), lowercase=True)
+    return load_tokenizer(tokenizer.to_str(), max_tokens)
+
+
+def load_tokenizer(serialised: str, max_tokens: int) -> CaptionTokenizer:
+    """A tokenizer from the text of its tokenizer.json; puts [CLS] and [SEP] around every sentence."""
+    return CaptionTokenizer(Tokenizer.from_str(serialised), max_tokens)
+
+
+def hub_tokenizer(name: str, max_tokens: int) -> CaptionTokenizer:
+    """The tokenizer that belongs to a pretrained text encoder.
+
+    Raises: OSError when it cannot be had.
+    """
+    try:
+        fast = AutoTokenizer.from_pretrained(name)
+    except OSError as error:
+        raise OSError(_not_reached(name, error)) from None
+    return load_tokenizer(fast.backend_tokenizer.to_str(), max_tokens)

@@ -1,0 +1,67 @@
+"""CLIP: two encoders, two projections into one space, one logit scale. The only place that normalises."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cliplib.config import Profile
+from cliplib.encoders import ImageEncoder, TextEncoder, text_encoder
+
+INITIAL_TEMPERATURE = 0.07
+LARGEST_LOGIT_SCALE = 100.0
+
+Tokens = tuple[Tensor, Tensor]  # ids and mask, both (B, L)
+
+
+class CLIP(nn.Module):
+    """Pictures and sentences to unit vectors in one space of E dimensions.
+
+    Both calls take raw input, or the features (B, D) that a frozen encoder gave before: that is
+    how training on kept features is the same loop as training everything.
+    Source: Radford et al. 2021, sections 2.3 to 2.5 (arXiv 2103.00020).
+    """
+
+    def __init__(self, image_encoder: nn.Module, text_encoder: nn.Module, embed_dim: int,
+                 head_dropout: float = 0.0) -> None:  # fmt: skip
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.text_encoder = text_encoder
+        self.image_projection = nn.Linear(image_encoder.width, embed_dim, bias=False)
+        self.text_projection = nn.Linear(text_encoder.width, embed_dim, bias=False)
+        self.dropout = nn.Dropout(head_dropout)
+        # the logarithm is learned, so that the scale stays positive and steps are relative
+        self.log_logit_scale = nn.Parameter(torch.tensor(math.log(1 / INITIAL_TEMPERATURE)))
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The multiplier of the cosines (1/temperature): starts at 1/0.07, at most 100."""
+        return self.log_logit_scale.exp().clamp(max=LARGEST_LOGIT_SCALE)
+
+    def encode_image(self, pictures: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised pictures, or (B, D) features, to (B, E) unit vectors."""
+        features = pictures if pictures.ndim == 2 else self.image_encoder(pictures)
+        return F.normalize(self.image_projection(self.dropout(features)), dim=-1)
+
+    def encode_text(self, tokens: Tokens | Tensor) -> Tensor:
+        """Ids and mask, both (B, L), or (B, D) features, to (B, E) unit vectors."""
+        features = tokens if isinstance(tokens, Tensor) else self.text_encoder(*tokens)
+        return F.normalize(self.text_projection(self.dropout(features)), dim=-1)
+
+    @torch.no_grad()
+    def clamp_logit_scale(self) -> None:
+        """Keeps the learned logarithm itself at or below log 100; called after every step."""
+        self.log_logit_scale.clamp_(max=math.log(LARGEST_LOGIT_SCALE))
+
+
+def build_clip(profile: Profile) -> CLIP:
+    """The profile's model, its pretrained encoders loaded, its own parts freshly drawn."""
+    return CLIP(
+        ImageEncoder(profile.image_encoder, profile.image_pretrained, profile.image_output),
+        text_encoder(profile),
+        profile.embed_dim,
+        profile.head_dropout,
+    )
