@@ -97,6 +97,10 @@ class Brush:
         """Pixels in a share of the box's width."""
         return share * (self.box[2] - self.box[0]) * self.image.width
 
+    def tall(self, share: float) -> float:
+        """Pixels in a share of the box's height."""
+        return share * (self.box[3] - self.box[1]) * self.image.width
+
     def lit(self, ink: Ink | None) -> Ink | None:
         if ink is None:
             return None
@@ -344,7 +348,6 @@ def _sea(brush: Brush, horizon: float, sun: Point) -> None:
             crest = [(x, y), (x + w / 4, y - gap / 5), (x + w / 2, y), (x + 3 * w / 4, y - gap / 5), (x + w, y)]
             brush.stroke(crest, gap / 7, chance.choice(((176, 222, 240), (220, 242, 250), (30, 96, 166))))
         row, gap = row + gap, gap * 1.3
-    return
 
 
 def _glitter(brush: Brush, horizon: float, x: float, ink: Ink) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import timm
 import torch
@@ -136,8 +135,8 @@ class CaptionTokenizer:
     def tokens(self, sentence: str) -> list[str]:
         return self._tokenizer.encode(sentence).tokens
 
-    def save(self, path: Path) -> None:
-        self._tokenizer.save(str(path))
+    def to_json(self) -> str:
+        return self._tokenizer.to_str()
 
 
 def train_tokenizer(captions: Iterable[str], vocabulary_size: int, max_tokens: int) -> CaptionTokenizer:

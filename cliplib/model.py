@@ -38,8 +38,8 @@ class CLIP(nn.Module):
 
     @property
     def logit_scale(self) -> Tensor:
-        """The multiplier of the cosines (1/temperature): starts at 1/0.07, at most 100."""
-        return self.log_logit_scale.exp().clamp(max=LARGEST_LOGIT_SCALE)
+        """The multiplier of the cosines (1/temperature): starts at 1/0.07, is kept at most 100."""
+        return self.log_logit_scale.exp()
 
     def encode_image(self, pictures: Tensor) -> Tensor:
         """(B, 3, H, W) normalised pictures, or (B, D) features, to (B, E) unit vectors."""
@@ -53,7 +53,7 @@ class CLIP(nn.Module):
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
-        """Keeps the learned logarithm itself at or below log 100; called after every step."""
+        """Keeps the logit scale at most 100; called after every step of the optimiser."""
         self.log_logit_scale.clamp_(max=math.log(LARGEST_LOGIT_SCALE))
 
 
