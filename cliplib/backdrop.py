@@ -1,11 +1,11 @@
-"""The brush all drawing is done with, and what it paints behind and before things: sky, ground, weather."""
+"""The brush that draws everything, and what it paints around things: sky, ground and weather."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from random import Random
 
 import numpy as np
@@ -14,37 +14,13 @@ from PIL import Image, ImageDraw
 from cliplib.scenes import Box, Scene
 
 Ink = tuple[int, ...]  # red, green, blue and perhaps opacity, each 0 to 255
-Point = tuple[float, float]
 Light = tuple[float, float, float]  # what the light leaves of red, green and blue
+Point = tuple[float, ...]
 
-WHITE_LIGHT: Light = (1.0, 1.0, 1.0)
+WHITE: Ink = (255, 255, 255)
+FULL_LIGHT: Light = (1.0, 1.0, 1.0)
 PAGE: Box = (0.0, 0.0, 1.0, 1.0)
 EDGE_WIDTH = 0.006  # share of the picture's side
-
-SKY_STOPS: dict[str, tuple[Ink, ...]] = {
-    "day": ((58, 140, 228), (120, 190, 245), (205, 233, 252)),
-    "sunset": ((112, 74, 150), (236, 112, 104), (255, 206, 116)),
-    "night": ((12, 16, 50), (24, 34, 84), (58, 72, 130)),
-    "rain": ((84, 94, 110), (122, 132, 146), (166, 174, 182)),
-    "snowfall": ((150, 150, 184), (178, 176, 206), (208, 205, 226)),
-    "rainbow": ((126, 178, 222), (176, 210, 234), (232, 240, 240)),
-}
-LIGHT_ON_GROUND: dict[str, Light] = {
-    "day": WHITE_LIGHT,
-    "sunset": (1.0, 0.80, 0.72),
-    "night": (0.36, 0.42, 0.62),
-    "rain": (0.72, 0.76, 0.80),
-    "snowfall": (0.93, 0.94, 0.98),
-    "rainbow": (0.97, 1.0, 0.97),
-}
-LIGHT_ON_THINGS: dict[str, Light] = {
-    "day": WHITE_LIGHT,
-    "sunset": (1.0, 0.92, 0.86),
-    "night": (0.78, 0.78, 0.88),
-    "rain": (0.90, 0.92, 0.94),
-    "snowfall": (0.97, 0.97, 1.0),
-    "rainbow": WHITE_LIGHT,
-}
 
 
 def mix(first: Ink, second: Ink, share: float) -> Ink:
@@ -52,24 +28,37 @@ def mix(first: Ink, second: Ink, share: float) -> Ink:
     return tuple(round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
+def path(percents: str) -> tuple[Point, ...]:
+    """Points (or circles) written as "x,y x,y ..." (or "x,y,radius ..."), in hundredths."""
+    return tuple(tuple(float(n) / 100 for n in point.split(",")) for point in percents.split())
+
+
+def arc(x: float, y: float, radius: float, start: float, end: float) -> list[Point]:
+    """Points on a circle between two angles in turns, clockwise from the right."""
+    angles = np.linspace(start, end, 25) * math.tau
+    return [(x + radius * math.cos(a), y + radius * math.sin(a)) for a in angles]
+
+
+@lru_cache(maxsize=1024)
 def smooth(points: tuple[Point, ...], closed: bool) -> tuple[Point, ...]:
     """A soft curve (Catmull-Rom) through the points."""
-    last = len(points) - 1
-    curve = []
-    for i in range(len(points) if closed else last):
-        around = [points[j % len(points)] if closed else points[min(max(j, 0), last)] for j in range(i - 1, i + 3)]
-        for t in (0.0, 0.2, 0.4, 0.6, 0.8):
-            a, b, c, d = -t / 2 * (1 - t) ** 2, 1 - t * t * (2.5 - 1.5 * t), 0.0, t * t * (t - 1) / 2
-            c = 1 - a - b - d
-            curve.append(tuple(a * p + b * q + c * r + d * s for p, q, r, s in zip(*around, strict=True)))
-    return tuple(curve) if closed else (*curve, points[last])
+    knots = np.array(
+        [points[-1], *points, *points[:2]] if closed else [points[0], *points, points[-1]]
+    )
+    t = np.linspace(0, 1, 6)[:, None, None]
+    before, start, end, after = knots[:-3], knots[1:-2], knots[2:-1], knots[3:]
+    bend = (2 * before - 5 * start + 4 * end - after) * t**2
+    twist = (3 * start - before - 3 * end + after) * t**3
+    pieces = start + ((end - before) * t + bend + twist) / 2
+    return tuple((x, y) for x, y in pieces.swapaxes(0, 1).reshape(-1, 2).tolist())
 
 
 @lru_cache(maxsize=256)
 def soft_spot(width: int, height: int, strength: int) -> Image.Image:
     """A mask that fades from `strength` in the middle to nothing at the rim."""
-    fade = [round(strength * max(0.0, 1 - i / 255) ** 1.6) for i in range(256)]
+    # Pillow's gradient is 255 in the corners and so 180 at the rim of the inscribed ellipse.
+    fade = [round(strength * max(0.0, 1 - i / 180) ** 1.4) for i in range(256)]
     return Image.radial_gradient("L").resize((width, height)).point(fade)
 
 
@@ -77,210 +66,201 @@ def soft_spot(width: int, height: int, strength: int) -> Image.Image:
 class Brush:
     """Paints under a certain light, in coordinates that run from 0 to 1 across a box.
 
-    If mirrored, x runs from the right to the left."""
+    If mirrored, x runs from the right to the left. Widths and radii are shares of the width."""
 
     image: Image.Image
-    pen: ImageDraw.ImageDraw
     box: Box
     light: Light
     mirrored: bool
     chance: Random
 
-    def at(self, x: float, y: float) -> Point:
+    @cached_property
+    def pen(self) -> ImageDraw.ImageDraw:
+        return ImageDraw.Draw(self.image, "RGBA")
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
         left, top, right, bottom = self.box
-        if self.mirrored:
-            x = 1 - x
+        across = 1 - x if self.mirrored else x
         side = self.image.width
-        return (left + x * (right - left)) * side, (top + y * (bottom - top)) * side
+        return (left + across * (right - left)) * side, (top + y * (bottom - top)) * side
 
     def wide(self, share: float) -> float:
-        """Pixels in a share of the box's width."""
         return share * (self.box[2] - self.box[0]) * self.image.width
 
-    def tall(self, share: float) -> float:
-        """Pixels in a share of the box's height."""
+    def high(self, share: float) -> float:
         return share * (self.box[3] - self.box[1]) * self.image.width
 
-    def lit(self, ink: Ink | None) -> Ink | None:
-        if ink is None:
-            return None
+    def lit(self, ink: Ink) -> Ink:
         red, green, blue = self.light
-        return (int(ink[0] * red), int(ink[1] * green), int(ink[2] * blue), *ink[3:])
+        return int(ink[0] * red), int(ink[1] * green), int(ink[2] * blue), *ink[3:]
 
-    def _corners(self, left: float, top: float, right: float, bottom: float) -> tuple[float, ...]:
+    def _corners(self, left: float, top: float, right: float, bottom: float) -> Box:
         (x1, y1), (x2, y2) = self.at(left, top), self.at(right, bottom)
         return min(x1, x2), y1, max(x1, x2), y2
 
-    def _edge(self) -> int:
-        return max(1, round(EDGE_WIDTH * self.image.width))
+    def _inks(self, fill: Ink, edge: Ink | None) -> tuple[Ink, Ink | None, int]:
+        width = max(1, round(EDGE_WIDTH * self.image.width)) if edge else 0
+        return self.lit(fill), self.lit(edge) if edge else None, width
 
-    def ellipse(
-        self, left: float, top: float, right: float, bottom: float, fill: Ink, edge: Ink | None = None
-    ) -> None:
-        corners = self._corners(left, top, right, bottom)
-        self.pen.ellipse(corners, self.lit(fill), self.lit(edge), self._edge() if edge else 0)
+    def ellipse(self, box: Box, fill: Ink, edge: Ink | None = None) -> None:
+        self.pen.ellipse(self._corners(*box), *self._inks(fill, edge))
+
+    def rectangle(self, box: Box, fill: Ink, edge: Ink | None = None) -> None:
+        self.pen.rectangle(self._corners(*box), *self._inks(fill, edge))
 
     def disc(self, x: float, y: float, radius: float, fill: Ink, edge: Ink | None = None) -> None:
-        """A circle; its radius is a share of the box's width."""
         (x, y), r = self.at(x, y), self.wide(radius)
-        corners = (x - r, y - r, x + r, y + r)
-        self.pen.ellipse(corners, self.lit(fill), self.lit(edge), self._edge() if edge else 0)
-
-    def rectangle(
-        self, left: float, top: float, right: float, bottom: float, fill: Ink, edge: Ink | None = None
-    ) -> None:
-        corners = self._corners(left, top, right, bottom)
-        self.pen.rectangle(corners, self.lit(fill), self.lit(edge), self._edge() if edge else 0)
+        self.pen.ellipse((x - r, y - r, x + r, y + r), *self._inks(fill, edge))
 
     def polygon(self, points: Sequence[Point], fill: Ink, edge: Ink | None = None) -> None:
         pixels = [self.at(x, y) for x, y in points]
-        self.pen.polygon(pixels, self.lit(fill))
+        fill, edge, width = self._inks(fill, edge)
+        self.pen.polygon(pixels, fill)
         if edge:
-            self.pen.line([*pixels, *pixels[:2]], self.lit(edge), self._edge(), "curve")
+            self.pen.line([*pixels, *pixels[:2]], edge, width, "curve")
 
     def blob(self, points: Sequence[Point], fill: Ink, edge: Ink | None = None) -> None:
         """A polygon with all its corners rounded off."""
         self.polygon(smooth(tuple(points), closed=True), fill, edge)
 
-    def line(self, points: Sequence[Point], width: float, fill: Ink) -> None:
-        """Straight strokes; `width` is a share of the box's width."""
-        pixels = [self.at(x, y) for x, y in points]
-        self.pen.line(pixels, self.lit(fill), max(1, round(self.wide(width))))
+    def line(self, points: Sequence[Point], width: float, ink: Ink) -> None:
+        """Straight strokes."""
+        self.pen.line([self.at(*p) for p in points], self.lit(ink), max(1, round(self.wide(width))))
 
-    def stroke(self, points: Sequence[Point], width: float, fill: Ink) -> None:
+    def stroke(self, points: Sequence[Point], width: float, ink: Ink) -> None:
         """A soft curve with round ends."""
         pixels = [self.at(x, y) for x, y in smooth(tuple(points), closed=False)]
-        self.pen.line(pixels, self.lit(fill), max(1, round(self.wide(width))), "curve")
-        self.disc(*points[0], width / 2, fill)
-        self.disc(*points[-1], width / 2, fill)
+        self.pen.line(pixels, self.lit(ink), max(1, round(self.wide(width))), "curve")
+        for x, y in (points[0], points[-1]):
+            self.disc(x, y, width / 2, ink)
 
-    def glow(self, x: float, y: float, wide: float, high: float, ink: Ink, strength: int) -> None:
-        """A soft spot, `wide` and `high` being the half axes; light of its own, so it is not tinted."""
-        corners = [round(c) for c in self._corners(x - wide, y - high, x + wide, y + high)]
-        left, top, right, bottom = corners
-        if right > left and bottom > top:
-            spot = soft_spot(right - left, bottom - top, strength)
-            self.image.paste(ink, (left, top), spot)
+    def glow(self, x: float, y: float, radii: tuple[float, float], ink: Ink, strength: int) -> None:
+        """A soft spot, which keeps its own colour in any light."""
+        wide, high = radii
+        left, top, right, bottom = map(round, self._corners(x - wide, y - high, x + wide, y + high))
+        spot = soft_spot(max(1, right - left), max(1, bottom - top), strength)
+        self.image.paste(ink, (left, top), spot)
 
     def fade(self, outline: Sequence[Point], stops: Sequence[Ink]) -> None:
         """Fill an outline with colours that run from its highest point down to its lowest."""
         pixels = [self.at(x, y) for x, y in outline]
-        top, bottom = int(min(y for _, y in pixels)), math.ceil(max(y for _, y in pixels))
-        rows = np.linspace(0, len(stops) - 1, bottom - top)
-        lit = np.array([self.lit(stop) for stop in stops])
-        column = np.stack([np.interp(rows, range(len(stops)), lit[:, i]) for i in range(3)], axis=-1)
-        width = self.image.width
-        colours = Image.fromarray(column.astype(np.uint8)[:, None]).resize((width, bottom - top))
-        mask = Image.new("1", colours.size)
+        top = int(min(y for _, y in pixels))
+        bottom = max(top + 1, math.ceil(max(y for _, y in pixels)))
+        rows, lit = np.linspace(0, len(stops) - 1, bottom - top), [self.lit(ink) for ink in stops]
+        bands = [np.interp(rows, range(len(stops)), band) for band in zip(*lit, strict=True)]
+        column = Image.fromarray(np.stack(bands, axis=-1).astype(np.uint8)[:, None])
+        mask = Image.new("1", (self.image.width, bottom - top))
         ImageDraw.Draw(mask).polygon([(x, y - top) for x, y in pixels], fill=1)
-        self.image.paste(colours, (0, top), mask)
+        self.image.paste(column.resize(mask.size), (0, top), mask)
 
 
-def sun_place(scene: Scene) -> Point:
-    """Where the sun or moon stands, also if clouds hide it."""
+def sun_place(scene: Scene) -> tuple[float, float]:
+    """Where the sun or moon stands, even if clouds hide it."""
     chance = Random(f"{scene.decoration_seed} sun")
     x = chance.uniform(0.10, 0.36) if chance.random() < 0.5 else chance.uniform(0.64, 0.90)
-    if scene.sky == "sunset":
-        return x, scene.horizon - chance.uniform(0.03, 0.07)
-    return x, chance.uniform(0.10, 0.18)
+    low = scene.horizon - chance.uniform(0.03, 0.07)
+    return x, low if scene.sky == "sunset" else chance.uniform(0.11, 0.18)
 
 
 def _cloud(brush: Brush, x: float, y: float, width: float, body: Ink, shade: Ink) -> None:
-    chance = brush.chance
     lumps = [
-        (x + width * offset, y - width * lift * chance.uniform(0.6, 1.2), width * radius)
-        for offset, lift, radius in (
-            (-0.34, 0.02, 0.14), (-0.14, 0.12, 0.19), (0.10, 0.16, 0.22), (0.32, 0.04, 0.15)
-        )
-    ]  # fmt: skip
+        (x + width * offset, y - width * lift * brush.chance.uniform(0.6, 1.2), width * radius)
+        for offset, lift, radius in path("-34,2,14 -14,12,19 10,16,22 32,4,15")
+    ]
     for ink, sink in ((shade, 0.05 * width), (body, 0.0)):
         for lump_x, lump_y, radius in lumps:
             brush.disc(lump_x, lump_y + sink, radius - sink / 3, ink)
-        brush.ellipse(x - width / 2, y - width * 0.08 + sink, x + width / 2, y + width * 0.13, ink)
+        top, bottom = y - width * 0.08, y + width * 0.11
+        brush.ellipse((x - width / 2, top + sink, x + width / 2, bottom + sink), ink)
 
 
-def _clouds(brush: Brush, horizon: float, number: int, body: Ink, shade: Ink) -> None:
+def _clouds(brush: Brush, lowest: float, number: int, body: Ink, shade: Ink) -> None:
     for i in range(number):
-        x = (i + brush.chance.uniform(0.1, 0.9)) / number
-        y = brush.chance.uniform(0.07, 0.75 * horizon)
+        x, y = (i + brush.chance.uniform(0.1, 0.9)) / number, brush.chance.uniform(0.07, lowest)
         _cloud(brush, x, y, brush.chance.uniform(0.16, 0.30), body, shade)
 
 
-def _day(brush: Brush, horizon: float, sun: Point) -> None:
-    x, y = sun
-    brush.glow(x, y, 0.30, 0.30, (255, 246, 200), 210)
-    brush.disc(x, y, 0.075, (255, 214, 64), (255, 236, 150))
-    _clouds(brush, horizon, brush.chance.randint(2, 4), (255, 255, 255), (206, 226, 244))
+def _star(x: float, y: float, radius: float, rays: int, waist: float) -> list[Point]:
+    turns = [(i * math.pi / rays, radius * (waist if i % 2 else 1.0)) for i in range(2 * rays)]
+    return [(x + r * math.cos(a), y + r * math.sin(a)) for a, r in turns]
 
 
-def _sunset(brush: Brush, horizon: float, sun: Point) -> None:
-    x, y = sun
-    brush.glow(x, y, 0.52, 0.40, (255, 232, 130), 230)
-    _clouds(brush, horizon * 0.8, brush.chance.randint(2, 4), (250, 160, 140), (176, 92, 134))
-    brush.disc(x, y, 0.125, (255, 176, 52), (255, 226, 120))
+def _day(brush: Brush, horizon: float, x: float, y: float) -> None:
+    brush.glow(x, y, (0.30, 0.30), (255, 246, 200), 220)
+    brush.polygon(_star(x, y, 0.115, 14, 0.6), (255, 226, 110))
+    brush.disc(x, y, 0.072, (255, 210, 60), (255, 238, 160))
+    _clouds(brush, 0.75 * horizon, brush.chance.randint(2, 4), WHITE, (206, 226, 244))
 
 
-def _night(brush: Brush, horizon: float, sun: Point) -> None:
-    chance = brush.chance
+def _sunset(brush: Brush, horizon: float, x: float, y: float) -> None:
+    brush.glow(x, y, (0.55, 0.42), (255, 236, 140), 230)
+    _clouds(brush, 0.6 * horizon, brush.chance.randint(2, 4), (250, 160, 140), (176, 92, 134))
+    brush.disc(x, y, 0.125, (255, 172, 46), (255, 226, 120))
+
+
+def _night(brush: Brush, horizon: float, x: float, y: float) -> None:
+    chance, moon = brush.chance, (252, 246, 214)
     for _ in range(60):
-        x, y = chance.random(), chance.uniform(0, horizon)
-        brush.disc(x, y, chance.choice((0.003, 0.004, 0.006)), (255, 250, 215, chance.randint(140, 255)))
-    for _ in range(5):
-        x, y, r = chance.random(), chance.uniform(0, 0.8 * horizon), chance.uniform(0.015, 0.022)
-        star = [(x + r * k * math.cos(a), y + r * k * math.sin(a)) for a, k in _STAR_POINTS]
+        ink = (255, 250, 215, chance.randint(140, 255))
+        brush.disc(chance.random(), chance.uniform(0, horizon), chance.uniform(0.002, 0.006), ink)
+    for _ in range(6):
+        star = _star(chance.random(), chance.uniform(0, 0.8 * horizon), 0.02, 4, 0.35)
         brush.polygon(star, (255, 248, 200))
-    x, y = sun
-    brush.glow(x, y, 0.26, 0.26, (190, 200, 255), 150)
+    brush.glow(x, y, (0.28, 0.28), (190, 200, 255), 160)
     if chance.random() < 0.5:
-        brush.disc(x, y, 0.075, (252, 246, 214))
-        for dx, dy, r in ((-0.025, -0.02, 0.016), (0.02, 0.02, 0.020), (0.025, -0.03, 0.010)):
-            brush.disc(x + dx, y + dy, r, (228, 220, 186))
+        brush.disc(x, y, 0.078, moon)
+        for dx, dy, radius in path("-2.5,-2,1.6 2,2,2 2.5,-3,1"):
+            brush.disc(x + dx, y + dy, radius, (228, 220, 186))
     else:
-        outer = [(x + 0.08 * math.cos(a / 9), y + 0.08 * math.sin(a / 9)) for a in range(9, 48)]
-        inner = [(x + 0.033 + 0.068 * math.cos(a / 9), y - 0.022 + 0.068 * math.sin(a / 9)) for a in range(47, 9, -1)]
-        brush.polygon(outer + inner, (252, 246, 214))
+        brush.disc(x, y, 0.083, (40, 50, 104))
+        inner = arc(x + 0.033, y - 0.022, 0.068, 0.677, 0.136)
+        brush.polygon([*arc(x, y, 0.083, 0.057, 0.755), *inner], moon)
 
 
-_STAR_POINTS = [(i * math.pi / 4, 1.0 if i % 2 == 0 else 0.32) for i in range(8)]
-
-
-def _rain(brush: Brush, horizon: float, sun: Point) -> None:
-    for row, (body, shade) in enumerate((((104, 112, 126), (84, 92, 106)), ((136, 143, 155), (98, 106, 120)))):
+def _rain(brush: Brush, horizon: float, x: float, y: float) -> None:
+    rows = (((104, 112, 126), (84, 92, 106)), ((136, 143, 155), (98, 106, 120)))
+    for row, (body, shade) in enumerate(rows):
         for i in range(4):
-            x = (i + brush.chance.uniform(0.2, 0.8)) / 4
-            _cloud(brush, x, 0.05 + 0.08 * row + brush.chance.uniform(0, 0.05), 0.40, body, shade)
+            x, y = (i + brush.chance.uniform(0.2, 0.8)) / 4, brush.chance.uniform(0.05, 0.10)
+            _cloud(brush, x, y + 0.08 * row, 0.40, body, shade)
 
 
-def _snowfall(brush: Brush, horizon: float, sun: Point) -> None:
-    _clouds(brush, horizon, 3, (200, 198, 220), (168, 166, 196))
+def _snowfall(brush: Brush, horizon: float, x: float, y: float) -> None:
+    _clouds(brush, 0.75 * horizon, 3, (200, 198, 220), (168, 166, 196))
 
 
-def _rainbow(brush: Brush, horizon: float, sun: Point) -> None:
-    _clouds(brush, 0.7 * horizon, 2, (255, 255, 255), (198, 210, 224))
-    middle, radius = 0.5 + (0.5 - sun[0]) * 0.4, brush.chance.uniform(0.40, 0.48)
-    x, y = brush.at(middle, horizon + 0.06)
-    band = 0.023
-    for i, ink in enumerate(_RAINBOW_INKS):
-        r = brush.wide(radius - i * band)
-        brush.pen.arc((x - r, y - r, x + r, y + r), 180, 360, (*ink, 215), round(brush.wide(band)) + 1)
-    for foot in (-1, 1):
-        x = middle + foot * (radius - 0.07)
-        _cloud(brush, x, horizon - 0.02, 0.26, (255, 255, 255), (206, 218, 230))
+def _rainbow(brush: Brush, horizon: float, x: float, y: float) -> None:
+    _clouds(brush, 0.5 * horizon, 2, WHITE, (198, 210, 224))
+    middle, outer, band = 0.7 - 0.4 * x, brush.chance.uniform(0.40, 0.48), 0.023
+    inks = ((232, 60, 60), (250, 150, 50), (252, 226, 80), (84, 190, 90), (70, 130, 226))
+    for i, ink in enumerate((*inks, (150, 84, 196))):
+        (x, y), r = brush.at(middle, horizon + 0.06), brush.wide(outer - i * band)
+        box, width = (x - r, y - r, x + r, y + r), round(brush.wide(band)) + 1
+        brush.pen.arc(box, 180, 360, (*ink, 215), width)
+    for foot in (middle - outer + 0.07, middle + outer - 0.07):
+        _cloud(brush, foot, horizon - 0.02, 0.26, WHITE, (206, 218, 230))
 
 
-_RAINBOW_INKS = ((232, 60, 60), (250, 150, 50), (252, 226, 80), (84, 190, 90), (70, 130, 226), (150, 84, 196))
-
-
-def _rolling(chance: Random, y: float, height: float) -> list[Point]:
-    """A hilly line from the left to the right border, and the ground's lower corners."""
-    start, second = chance.uniform(0, 6.28), chance.uniform(0, 6.28)
-    waves, more = chance.uniform(3.0, 6.0), chance.uniform(7.0, 11.0)
-    steps = [i / 32 for i in range(33)]
-    line = [
-        (x, y - height * (0.7 * math.sin(start + waves * x) + 0.3 * math.sin(second + more * x)))
-        for x in steps
+def _rolling(brush: Brush, y: float, height: float) -> list[Point]:
+    """A hilly line from the left to the right border, and the lower corners of the page."""
+    start, more, slow = (brush.chance.uniform(0, math.tau) for _ in range(3))
+    hills = [
+        (
+            x,
+            y
+            - height * (0.7 * math.sin(start + (3 + slow / 2) * x) + 0.3 * math.sin(more + 9 * x)),
+        )
+        for x in np.linspace(0, 1, 33).tolist()
     ]
-    return [*line, (1.0, 1.0), (0.0, 1.0)]
+    return [*hills, (1.0, 1.0), (0.0, 1.0)]
+
+
+def _below(y: float) -> list[Point]:
+    return [(0.0, y), (1.0, y), (1.0, 1.0), (0.0, 1.0)]
+
+
+def _wavelet(x: float, y: float, width: float, height: float) -> list[Point]:
+    return [(x + width * i / 4, y - height * (i % 2)) for i in range(5)]
 
 
 def _somewhere(brush: Brush, horizon: float) -> tuple[float, float, float]:
@@ -289,172 +269,190 @@ def _somewhere(brush: Brush, horizon: float) -> tuple[float, float, float]:
     return brush.chance.random(), horizon + 0.03 + (0.97 - horizon) * depth, 0.3 + 0.7 * depth
 
 
-def _grass(brush: Brush, horizon: float, sun: Point) -> None:
+def _flecks(brush: Brush, horizon: float, number: int, size: float, inks: Sequence[Ink]) -> None:
+    for _ in range(number):
+        x, y, near = _somewhere(brush, horizon)
+        box = (x, y, x + size * near, y + 0.7 * size * near)
+        brush.ellipse(box, brush.chance.choice(inks))
+
+
+def _grass(brush: Brush, horizon: float) -> None:
     chance = brush.chance
-    far = mix((126, 186, 120), (150, 190, 80), chance.random())
-    brush.fade(_rolling(chance, horizon - 0.02, 0.045), (mix(far, (190, 220, 220), 0.35), far))
-    near = mix((104, 184, 74), (134, 190, 60), chance.random())
-    brush.fade(_rolling(chance, horizon + 0.02, 0.018), (near, mix(near, (48, 128, 54), 0.7)))
-    band = _rolling(chance, horizon + 0.5 * (1 - horizon), 0.03)
-    brush.polygon(band, (60, 140, 50, 70))
+    far = mix((120, 184, 116), (156, 190, 84), chance.random())
+    hills = _rolling(brush, horizon - 0.02, chance.uniform(0.03, 0.06))
+    brush.fade(hills, (mix(far, (190, 220, 220), 0.35), far))
+    meadow = mix((104, 184, 74), (134, 190, 60), chance.random())
+    brush.fade(_rolling(brush, horizon + 0.02, 0.018), (meadow, mix(meadow, (48, 128, 54), 0.7)))
+    brush.polygon(_rolling(brush, (1 + horizon) / 2, 0.03), (60, 140, 50, 70))
     for _ in range(34):
         x, y, near = _somewhere(brush, horizon)
-        tuft = [(x - 0.012 * near, y - 0.02 * near), (x, y), (x, y - 0.03 * near), (x, y), (x + 0.013 * near, y - 0.018 * near)]
-        brush.line(tuft, 0.005, chance.choice(((46, 118, 44), (66, 138, 50), (156, 206, 96))))
-    for _ in range(chance.randint(8, 18)):
-        x, y, near = _somewhere(brush, horizon)
-        brush.disc(x, y, 0.008 * near, chance.choice(((255, 255, 255), (255, 236, 120), (255, 200, 220))))
-        brush.disc(x, y, 0.003 * near, (240, 180, 40))
+        blades = ((x + dx * near, y - dy * near) for dx, dy in path("-1.2,2 0,0 0,3 0,0 1.3,1.8"))
+        ink = chance.choice(((46, 118, 44), (66, 138, 50), (156, 206, 96)))
+        brush.line(list(blades), 0.005, ink)
+    petals = (WHITE, (255, 236, 120), (255, 200, 220))
+    _flecks(brush, horizon, chance.randint(10, 20), 0.017, petals)
 
 
-def _sand(brush: Brush, horizon: float, sun: Point) -> None:
-    chance = brush.chance
-    brush.fade(_rolling(chance, horizon - 0.015, 0.03), ((226, 200, 150), (214, 184, 130)))
-    sand = mix((246, 222, 166), (240, 208, 150), chance.random())
-    brush.fade(_rolling(chance, horizon + 0.025, 0.018), (sand, mix(sand, (222, 180, 116), 0.8)))
+def _sand(brush: Brush, horizon: float) -> None:
+    dunes = _rolling(brush, horizon - 0.015, brush.chance.uniform(0.02, 0.04))
+    brush.fade(dunes, ((226, 200, 150), (214, 184, 130)))
+    sand = mix((248, 224, 166), (242, 208, 146), brush.chance.random())
+    brush.fade(_rolling(brush, horizon + 0.025, 0.018), (sand, mix(sand, (224, 180, 114), 0.8)))
     for _ in range(16):
         x, y, near = _somewhere(brush, horizon)
-        w = chance.uniform(0.05, 0.10) * near
-        ripple = [(x - w, y), (x - w / 2, y - 0.010 * near), (x, y), (x + w / 2, y - 0.010 * near), (x + w, y)]
+        ripple = _wavelet(x - 0.1, y, brush.chance.uniform(0.10, 0.20) * near, 0.010 * near)
         brush.stroke(ripple, 0.006 * near, (206, 164, 104))
-    for _ in range(26):
-        x, y, near = _somewhere(brush, horizon)
-        brush.ellipse(x, y, x + 0.012 * near, y + 0.008 * near, chance.choice(((196, 156, 104), (255, 244, 220), (182, 150, 120))))
+    _flecks(brush, horizon, 26, 0.012, ((196, 156, 104), (255, 244, 220), (182, 150, 120)))
 
 
-def _snow(brush: Brush, horizon: float, sun: Point) -> None:
-    chance = brush.chance
-    tops = [(i / 40, horizon - 0.012 - (0.035 if i % 2 else 0.0) * chance.uniform(0.6, 1.2)) for i in range(41)]
-    brush.polygon([*tops, (1.0, 1.0), (0.0, 1.0)], (126, 150, 184))
-    brush.fade(_rolling(chance, horizon - 0.005, 0.018), ((206, 220, 242), (190, 208, 236)))
-    brush.fade(_rolling(chance, horizon + 0.035, 0.022), ((248, 251, 255), (222, 233, 250)))
-    line = _rolling(chance, horizon + chance.uniform(0.4, 0.6) * (1 - horizon), 0.04)
-    brush.fade(line, ((252, 254, 255), (214, 228, 248)))
-    brush.line(line[:-2], 0.006, (204, 220, 244))
-    for _ in range(24):
-        x, y, near = _somewhere(brush, horizon)
-        brush.disc(x, y, 0.005 * near, chance.choice(((255, 255, 255), (186, 206, 240))))
+def _snow(brush: Brush, horizon: float) -> None:
+    heights = [brush.chance.uniform(0.03, 0.055) if i % 2 else 0.01 for i in range(41)]
+    firs = [(i / 40, horizon - height) for i, height in enumerate(heights)]
+    brush.polygon([*firs, (1.0, 1.0), (0.0, 1.0)], (120, 146, 182))
+    brush.fade(_rolling(brush, horizon, 0.018), ((206, 220, 242), (190, 208, 236)))
+    brush.fade(_rolling(brush, horizon + 0.035, 0.022), ((248, 251, 255), (222, 233, 250)))
+    drift = _rolling(brush, horizon + brush.chance.uniform(0.4, 0.6) * (1 - horizon), 0.04)
+    brush.fade(drift, ((252, 254, 255), (214, 228, 248)))
+    brush.line(drift[:-2], 0.006, (200, 217, 243))
+    _flecks(brush, horizon, 24, 0.010, (WHITE, (186, 206, 240)))
 
 
-def _sea(brush: Brush, horizon: float, sun: Point) -> None:
+def _sea(brush: Brush, horizon: float) -> None:
     chance = brush.chance
     water = mix((64, 158, 200), (54, 140, 206), chance.random())
-    shore = [(0.0, horizon), (1.0, horizon), (1.0, 1.0), (0.0, 1.0)]
-    brush.fade(shore, (mix(water, (190, 226, 236), 0.45), water, mix(water, (14, 70, 140), 0.65)))
+    far, near = mix(water, (190, 226, 236), 0.45), mix(water, (14, 70, 140), 0.65)
+    brush.fade(_below(horizon), (far, water, near))
     row, gap = horizon + 0.03, 0.022
     while row < 1.0:
-        for _ in range(max(2, round(0.16 / gap))):
-            x, y, w = chance.uniform(-0.05, 1.0), row + chance.uniform(0, gap), gap * chance.uniform(1.5, 2.6)
-            crest = [(x, y), (x + w / 4, y - gap / 5), (x + w / 2, y), (x + 3 * w / 4, y - gap / 5), (x + w, y)]
-            brush.stroke(crest, gap / 7, chance.choice(((176, 222, 240), (220, 242, 250), (30, 96, 166))))
-        row, gap = row + gap, gap * 1.3
+        for _ in range(max(2, round(0.2 / gap))):
+            x, y = chance.uniform(-0.05, 1.0), row + chance.uniform(0, gap)
+            ink = chance.choice(((176, 222, 240), (220, 242, 250), (30, 96, 166)))
+            brush.stroke(_wavelet(x, y, gap * chance.uniform(1.4, 2.2), gap / 6), gap / 9, ink)
+        row, gap = row + gap, gap * 1.25
+
+
+def _town(brush: Brush, horizon: float) -> None:
+    left = -0.03
+    while left < 1.0:
+        width, top = brush.chance.uniform(0.07, 0.15), horizon - brush.chance.uniform(0.03, 0.12)
+        wall = brush.chance.choice(((172, 178, 196), (158, 166, 188), (184, 184, 198)))
+        brush.rectangle((left, top, left + width, horizon + 0.02), wall)
+        for x in np.arange(left + 0.012, left + width - 0.02, 0.03).tolist():
+            for y in np.arange(top + 0.012, horizon - 0.02, 0.03).tolist():
+                brush.rectangle((x, y, x + 0.012, y + 0.014), (226, 226, 220))
+        left += width
+
+
+def _road(brush: Brush, horizon: float) -> None:
+    _town(brush, horizon)
+    kerb, joint = horizon + brush.chance.uniform(0.09, 0.12), (176, 170, 164)
+    brush.rectangle((0.0, horizon, 1.0, kerb), (206, 200, 192))
+    for x in np.arange(-0.2, 1.2, 0.09).tolist():
+        brush.line([(x, horizon), (x + 0.12 * (x - 0.5), kerb)], 0.005, joint)
+    brush.line([(0.0, horizon + 0.035), (1.0, horizon + 0.035)], 0.005, joint)
+    brush.fade(_below(kerb), ((128, 130, 136), (98, 100, 108)))
+    brush.rectangle((0.0, kerb, 1.0, kerb + 0.018), (232, 228, 220))
+    brush.rectangle((0.0, kerb + 0.018, 1.0, kerb + 0.030), (150, 148, 148))
+    y, shift = kerb + 0.03 + 0.5 * (0.97 - kerb), brush.chance.uniform(-0.2, 0.0)
+    for x in np.arange(shift, 1.0, 0.22).tolist():
+        dash = [
+            (x + 0.012, y - 0.013),
+            (x + 0.132, y - 0.013),
+            (x + 0.12, y + 0.013),
+            (x, y + 0.013),
+        ]
+        brush.polygon(dash, (250, 246, 226))
+    _flecks(brush, kerb, 24, 0.010, ((88, 90, 96), (140, 142, 148)))
 
 
 def _glitter(brush: Brush, horizon: float, x: float, ink: Ink) -> None:
     for i in range(16):
         depth = (i + brush.chance.random()) / 16
-        y, w = horizon + 0.01 + depth * 0.6 * (1 - horizon), 0.02 + 0.05 * depth
-        middle = x + brush.chance.uniform(-0.06, 0.06) * (0.5 + depth)
-        brush.ellipse(middle - w, y, middle + w, y + 0.004 + 0.008 * depth, (*ink, 190))
+        y, half = horizon + 0.01 + depth * 0.6 * (1 - horizon), 0.02 + 0.05 * depth
+        left = x - half + brush.chance.uniform(-0.06, 0.06) * (0.5 + depth)
+        brush.ellipse((left, y, left + 2 * half, y + 0.004 + 0.008 * depth), (*ink, 190))
 
 
-def _road(brush: Brush, horizon: float, sun: Point) -> None:
-    chance = brush.chance
-    x = -0.03
-    while x < 1.0:
-        width, top = chance.uniform(0.07, 0.15), horizon - chance.uniform(0.03, 0.12)
-        brush.rectangle(x, top, x + width, horizon + 0.02, chance.choice(((172, 178, 196), (158, 166, 188), (184, 184, 198))))
-        for i in range(int(width / 0.03)):
-            for j in range(int((horizon - top) / 0.03)):
-                left, upper = x + 0.012 + i * 0.03, top + 0.012 + j * 0.03
-                brush.rectangle(left, upper, left + 0.012, upper + 0.014, (222, 224, 226))
-        x += width
-    kerb = horizon + 0.09 + chance.uniform(0, 0.03)
-    brush.rectangle(0.0, horizon, 1.0, kerb, (206, 200, 192))
-    for i in range(-2, 14):
-        slant = (i / 11 - 0.5) * 0.12
-        brush.line([(i / 11, horizon), (i / 11 + slant, kerb)], 0.005, (176, 170, 164))
-    brush.line([(0.0, horizon + 0.035), (1.0, horizon + 0.035)], 0.005, (176, 170, 164))
-    brush.fade([(0.0, kerb), (1.0, kerb), (1.0, 1.0), (0.0, 1.0)], ((128, 130, 136), (98, 100, 108)))
-    brush.rectangle(0.0, kerb, 1.0, kerb + 0.018, (232, 228, 220))
-    brush.rectangle(0.0, kerb + 0.018, 1.0, kerb + 0.030, (150, 148, 148))
-    middle, shift = kerb + 0.03 + 0.5 * (0.97 - kerb), chance.uniform(-0.2, 0.0)
-    for i in range(6):
-        left = shift + 0.22 * i
-        brush.polygon([(left + 0.012, middle - 0.012), (left + 0.132, middle - 0.012), (left + 0.12, middle + 0.014), (left, middle + 0.014)], (250, 246, 226))
-    for _ in range(24):
-        x, y, near = _somewhere(brush, kerb)
-        brush.ellipse(x, y, x + 0.010 * near, y + 0.005 * near, chance.choice(((88, 90, 96), (140, 142, 148))))
-
-
-def _puddles(brush: Brush, scene: Scene) -> None:
+def _puddles(brush: Brush, horizon: float) -> None:
     for _ in range(4):
-        x, y, near = _somewhere(brush, scene.horizon + 0.04)
-        w = brush.chance.uniform(0.06, 0.12) * near
-        brush.ellipse(x - w, y - w / 4, x + w, y + w / 4, (176, 192, 208, 170))
-        for r in (0.6, 0.3):
-            brush.ellipse(x - w * r, y - w * r / 4, x + w * r, y + w * r / 4, (206, 218, 228, 120))
+        x, y, near = _somewhere(brush, horizon + 0.04)
+        half = brush.chance.uniform(0.06, 0.12) * near
+        for share, ink in ((1.0, (176, 192, 208, 170)), (0.6, (206, 218, 228, 120))):
+            wide, high = half * share, half * share / 4
+            brush.ellipse((x - wide, y - high, x + wide, y + high), ink)
 
 
 def _raindrops(brush: Brush) -> None:
     for _ in range(85):
-        x, y, length = brush.chance.uniform(0, 1.1), brush.chance.uniform(-0.05, 1), brush.chance.uniform(0.04, 0.08)
+        x, y = brush.chance.uniform(0, 1.1), brush.chance.uniform(-0.05, 1)
+        length = brush.chance.uniform(0.04, 0.08)
         brush.line([(x, y), (x - 0.35 * length, y + length)], 0.006, (226, 236, 246, 165))
 
 
 def _snowflakes(brush: Brush) -> None:
     chance = brush.chance
-    for _ in range(70):
-        brush.disc(chance.random(), chance.random(), chance.uniform(0.006, 0.016), (255, 255, 255, 240))
+    for _ in range(60):
+        brush.disc(chance.random(), chance.random(), chance.uniform(0.006, 0.015), WHITE)
     for _ in range(14):
-        x, y, r = chance.random(), chance.random(), chance.uniform(0.020, 0.030)
-        for turn in range(3):
-            a = turn * math.pi / 3 + r * 50
-            arm = r * math.cos(a), r * math.sin(a)
-            brush.line([(x - arm[0], y - arm[1]), (x + arm[0], y + arm[1])], 0.007, (255, 255, 255))
-        brush.disc(x, y, r * 0.45, (255, 255, 255))
+        x, y, turn = chance.random(), chance.random(), chance.random()
+        for angle in (turn, turn + math.pi / 3, turn + math.tau / 3):
+            dx, dy = 0.026 * math.cos(angle), 0.026 * math.sin(angle)
+            brush.line([(x - dx, y - dy), (x + dx, y + dy)], 0.007, WHITE)
+        brush.disc(x, y, 0.011, WHITE)
 
 
-Painter = Callable[[Brush, float, Point], None]
-SKY_PAINTERS: dict[str, Painter] = {
-    "day": _day,
-    "sunset": _sunset,
-    "night": _night,
-    "rain": _rain,
-    "snowfall": _snowfall,
-    "rainbow": _rainbow,
+@dataclass(frozen=True)
+class Sky:
+    """How a sky looks, from the top down to the horizon, and the light that it sheds."""
+
+    paint: Callable[[Brush, float, float, float], None]
+    stops: tuple[Ink, ...]
+    on_ground: Light
+    on_things: Light
+    glitter: Ink | None
+
+
+DAY = ((58, 140, 228), (120, 190, 245), (205, 233, 252))
+SUNSET = ((112, 74, 150), (236, 112, 104), (255, 206, 116))
+NIGHT = ((12, 16, 50), (24, 34, 84), (58, 72, 130))
+RAIN = ((84, 94, 110), (122, 132, 146), (166, 174, 182))
+SNOWFALL = ((150, 150, 184), (178, 176, 206), (208, 205, 226))
+RAINBOW = ((126, 178, 222), (176, 210, 234), (232, 240, 240))
+SKY_LOOKS = {
+    "day": Sky(_day, DAY, FULL_LIGHT, FULL_LIGHT, (255, 250, 214)),
+    "sunset": Sky(_sunset, SUNSET, (1.0, 0.80, 0.72), (1.0, 0.95, 0.91), (255, 214, 120)),
+    "night": Sky(_night, NIGHT, (0.47, 0.48, 0.65), (0.92, 0.90, 0.94), (214, 220, 250)),
+    "rain": Sky(_rain, RAIN, (0.76, 0.80, 0.84), (0.92, 0.93, 0.95), None),
+    "snowfall": Sky(_snowfall, SNOWFALL, (0.94, 0.95, 0.98), (0.98, 0.98, 1.0), None),
+    "rainbow": Sky(_rainbow, RAINBOW, FULL_LIGHT, FULL_LIGHT, None),
 }
-GROUND_PAINTERS: dict[str, Painter] = {
+GROUND_PAINTERS: dict[str, Callable[[Brush, float], None]] = {
     "grass": _grass,
     "sand": _sand,
     "snow": _snow,
     "sea": _sea,
     "road": _road,
 }
-GLITTER: dict[str, Ink] = {"day": (255, 250, 214), "sunset": (255, 214, 120), "night": (214, 220, 250)}
 
 
 def paint_backdrop(image: Image.Image, scene: Scene) -> None:
     """Paint the sky and the ground of the scene."""
-    pen = ImageDraw.Draw(image, "RGBA")
-    sun = sun_place(scene)
-    sky = Brush(image, pen, PAGE, WHITE_LIGHT, False, Random(f"{scene.decoration_seed} sky"))
-    sky.fade([(0, 0), (1, 0), (1, scene.horizon + 0.05), (0, scene.horizon + 0.05)], SKY_STOPS[scene.sky])
-    SKY_PAINTERS[scene.sky](sky, scene.horizon, sun)
-    chance = Random(f"{scene.decoration_seed} ground")
-    ground = Brush(image, pen, PAGE, LIGHT_ON_GROUND[scene.sky], False, chance)
-    GROUND_PAINTERS[scene.ground](ground, scene.horizon, sun)
-    if scene.ground == "sea" and scene.sky in GLITTER:
-        _glitter(sky, scene.horizon, sun[0], GLITTER[scene.sky])
-    if scene.sky == "rain":
-        _puddles(sky, scene)
+    look, horizon, (sun_x, sun_y) = SKY_LOOKS[scene.sky], scene.horizon, sun_place(scene)
+    air = Brush(image, PAGE, FULL_LIGHT, False, Random(f"{scene.decoration_seed} sky"))
+    air.fade([(0, 0), (1, 0), (1, horizon + 0.05), (0, horizon + 0.05)], look.stops)
+    look.paint(air, horizon, sun_x, sun_y)
+    earth = Brush(image, PAGE, look.on_ground, False, Random(f"{scene.decoration_seed} ground"))
+    GROUND_PAINTERS[scene.ground](earth, horizon)
+    if scene.ground == "sea" and look.glitter:
+        _glitter(air, horizon, sun_x, look.glitter)
+    if scene.sky == "rain" and scene.ground != "sea":
+        _puddles(air, horizon)
 
 
 def paint_weather(image: Image.Image, scene: Scene) -> None:
     """Paint what falls in front of the things."""
-    chance = Random(f"{scene.decoration_seed} weather")
-    brush = Brush(image, ImageDraw.Draw(image, "RGBA"), PAGE, WHITE_LIGHT, False, chance)
+    air = Brush(image, PAGE, FULL_LIGHT, False, Random(f"{scene.decoration_seed} weather"))
     if scene.sky == "rain":
-        _raindrops(brush)
+        _raindrops(air)
     elif scene.sky == "snowfall":
-        _snowflakes(brush)
+        _snowflakes(air)

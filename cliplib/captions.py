@@ -47,24 +47,57 @@ DOING = {
     "lighthouse": ("standing", "shining"),
 }
 SKY_WORDS = {
-    "day": ("on a sunny day", "in the sunshine", "under a clear blue sky", "on a bright day",
-            "in bright daylight"),
-    "sunset": ("at sunset", "at dusk", "in the evening light", "as the sun goes down",
-               "under an evening sky"),
-    "night": ("at night", "under the stars", "in the moonlight", "on a starry night",
-              "beneath the moon", "in the dark"),
-    "rain": ("in the rain", "on a rainy day", "in a storm", "under dark clouds",
-             "while it is raining"),
-    "snowfall": ("in falling snow", "while it is snowing", "under falling snowflakes",
-                 "in a snow shower"),
-    "rainbow": ("under a rainbow", "with a rainbow in the sky", "beneath a bright rainbow",
-                "after the rain, under a rainbow"),
+    "day": (
+        "on a sunny day",
+        "in the sunshine",
+        "under a clear blue sky",
+        "on a bright day",
+        "in bright daylight",
+    ),
+    "sunset": (
+        "at sunset",
+        "at dusk",
+        "in the evening light",
+        "as the sun goes down",
+        "under an evening sky",
+    ),
+    "night": (
+        "at night",
+        "under the stars",
+        "in the moonlight",
+        "on a starry night",
+        "beneath the moon",
+        "in the dark",
+    ),
+    "rain": (
+        "in the rain",
+        "on a rainy day",
+        "in a storm",
+        "under dark clouds",
+        "while it is raining",
+    ),
+    "snowfall": (
+        "in falling snow",
+        "while it is snowing",
+        "under falling snowflakes",
+        "in a snow shower",
+    ),
+    "rainbow": (
+        "under a rainbow",
+        "with a rainbow in the sky",
+        "beneath a bright rainbow",
+        "after the rain, under a rainbow",
+    ),
 }
 PLACES = {  # ground: (preposition for what stands there, place)
     "grass": (("on", "the grass"), ("in", "a meadow"), ("in", "a grassy field"), ("on", "a lawn")),
     "sand": (("on", "the sand"), ("on", "the beach"), ("on", "a sandy beach"), ("in", "the dunes")),
-    "snow": (("in", "the snow"), ("on", "snowy ground"), ("in", "a snowy field"),
-             ("on", "a blanket of snow")),
+    "snow": (
+        ("in", "the snow"),
+        ("on", "snowy ground"),
+        ("in", "a snowy field"),
+        ("on", "a blanket of snow"),
+    ),
     "sea": (("in", "the sea"), ("in", "the ocean"), ("on", "the water"), ("among", "the waves")),
     "road": (("on", "the road"), ("on", "a street"), ("in", "the street"), ("by", "the roadside")),
 }
@@ -77,8 +110,17 @@ RELATION_WORDS = {
     "behind": ("behind",),
     "beside": ("beside", "next to"),
 }
-FRAMES = ("{}", "{}", "{}", "there {is_are} {}", "a picture of {}", "look, {}", "I can see {}",
-          "here {is_are} {}", "we see {}")
+FRAMES = (
+    "{}",
+    "{}",
+    "{}",
+    "there {is_are} {}",
+    "a picture of {}",
+    "look, {}",
+    "I can see {}",
+    "here {is_are} {}",
+    "we see {}",
+)
 # How much a caption tells, and how often: which things, with a relation or not, sky, ground.
 DETAILS = {
     "everything": 24,
@@ -161,7 +203,9 @@ def in_words(meaning: Meaning, rng: Random) -> str:
 
 def _can_say_what_it_does(meaning: Meaning) -> bool:
     kind = meaning.phrases[0].kind
-    at_home = meaning.ground == "sea" if kind in SWIMMING else bool(meaning.ground or kind in FLYING)
+    at_home = (
+        meaning.ground == "sea" if kind in SWIMMING else bool(meaning.ground or kind in FLYING)
+    )
     return len(meaning.phrases) == 1 and at_home
 
 

@@ -59,12 +59,16 @@ def load_profile(folder: Path) -> Profile:
     """
     path = folder / PROFILE
     if not path.exists():
-        raise FileNotFoundError(f"There is no run in {folder}: it has no {PROFILE}. Train one first.")
+        raise FileNotFoundError(
+            f"There is no run in {folder}: it has no {PROFILE}. Train one first."
+        )
     values = json.loads(path.read_text(encoding="utf-8"))
     expected = {field.name for field in fields(Profile)}
     if set(values) != expected:
         differing = ", ".join(sorted(set(values) ^ expected))
-        raise ValueError(f"{path} is not a profile of this version of cliplib; it differs in: {differing}.")
+        raise ValueError(
+            f"{path} is not a profile of this version of cliplib; it differs in: {differing}."
+        )
     return Profile(**values)
 
 
@@ -102,7 +106,9 @@ def load_weights(model: CLIP, profile: Profile, tensors: Mapping[str, Tensor], s
         if name in tensors and tensors[name].shape != tensor.shape
     ]
     if faults:
-        listed = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+        listed = "; ".join(faults[:5]) + (
+            f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        )
         raise ValueError(f"{source} does not fit the profile {profile.name!r}: {listed}.")
     model.load_state_dict(dict(tensors), strict=False)
 

@@ -24,7 +24,9 @@ class Profile:
     image_frozen: bool
     image_output: str  # "features" (pooled) or "logits" (class scores)
     image_size: int  # pixels, height and width
-    image_crop: float  # 0: the whole picture, squashed to a square; else the share kept by a central crop
+    image_crop: (
+        float  # 0: the whole picture, squashed to a square; else the share kept by a central crop
+    )
 
     text_encoder: str  # a transformers name; "bert" is a small BERT from scratch
     text_pretrained: bool
@@ -49,18 +51,45 @@ class Profile:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.image_output in ("features", "logits"), self, "image_output", "'features' or 'logits'")
-        _require(not (self.image_frozen and not self.image_pretrained), self, "image_frozen",
-                 "False for an encoder from scratch, which knows nothing yet")
-        _require(not (self.text_frozen and not self.text_pretrained), self, "text_frozen",
-                 "False for an encoder from scratch, which knows nothing yet")
-        _require(0 <= self.image_crop <= 1, self, "image_crop", "a share from 0 (whole picture) to 1")
+        _require(
+            self.image_output in ("features", "logits"),
+            self,
+            "image_output",
+            "'features' or 'logits'",
+        )
+        _require(
+            not (self.image_frozen and not self.image_pretrained),
+            self,
+            "image_frozen",
+            "False for an encoder from scratch, which knows nothing yet",
+        )
+        _require(
+            not (self.text_frozen and not self.text_pretrained),
+            self,
+            "text_frozen",
+            "False for an encoder from scratch, which knows nothing yet",
+        )
+        _require(
+            0 <= self.image_crop <= 1, self, "image_crop", "a share from 0 (whole picture) to 1"
+        )
         _require(0 <= self.head_dropout < 1, self, "head_dropout", "a share from 0 to below 1")
         _require(0 <= self.warmup < 1, self, "warmup", "a share of all steps from 0 to below 1")
-        _require(self.batch_size >= 2, self, "batch_size",
-                 "at least 2: a pair alone has nothing to be told apart from")
-        for field in ("image_size", "max_tokens", "embed_dim", "epochs", "captions_per_step",
-                      "text_layers", "text_width", "vocabulary_size"):
+        _require(
+            self.batch_size >= 2,
+            self,
+            "batch_size",
+            "at least 2: a pair alone has nothing to be told apart from",
+        )
+        for field in (
+            "image_size",
+            "max_tokens",
+            "embed_dim",
+            "epochs",
+            "captions_per_step",
+            "text_layers",
+            "text_width",
+            "vocabulary_size",
+        ):
             _require(getattr(self, field) >= 1, self, field, "at least 1")
         for field in ("image_lr", "text_lr", "head_lr", "clip_norm"):
             _require(getattr(self, field) > 0, self, field, "above 0")

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageFont
 
 from cliplib.backdrop import (
     GROUND_PAINTERS,
-    LIGHT_ON_GROUND,
-    LIGHT_ON_THINGS,
     PAGE,
-    SKY_PAINTERS,
-    WHITE_LIGHT,
+    SKY_LOOKS,
+    WHITE,
     Brush,
     Ink,
+    arc,
     mix,
     paint_backdrop,
     paint_weather,
+    path,
     sun_place,
 )
 from cliplib.scenes import SWIMMING, Box, Scene, Thing
@@ -36,13 +36,14 @@ COLOUR_INKS: dict[str, Ink] = {
     "pink": (250, 136, 190),
     "white": (250, 250, 250),
 }
-WHITE, BLACK, WOOD, CREAM = (255, 255, 255), (34, 30, 40), (134, 90, 52), (244, 226, 190)
+BLACK, WOOD, CREAM = (34, 30, 40), (134, 90, 52), (244, 226, 190)
 GLASS, LAMP, LEAF, BEAK = (184, 222, 244), (255, 222, 110), (70, 150, 60), (246, 176, 40)
+CLEAR = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Coat:
-    """The tones of one colour: its own, towards the light, away from it, its edge, and for patterns."""
+    """The tones of a colour: plain, in the light, in the shade, at edges and in patterns."""
 
     base: Ink
     light: Ink
@@ -55,7 +56,9 @@ def _coat(colour: str) -> Coat:
     base = COLOUR_INKS[colour]
     if colour == "white":
         return Coat(base, WHITE, (216, 222, 234), (112, 120, 142), (206, 214, 228))
-    dark, edge = mix(base, (30, 10, 50), 0.22), mix(base, (30, 16, 44), 0.5)
+    red, green, blue = base
+    dark = (round(red * 0.84), round(green * 0.76), round(blue * 0.80))
+    edge = (round(red * 0.52), round(green * 0.42), round(blue * 0.50))
     return Coat(base, mix(base, WHITE, 0.3), dark, edge, mix(base, WHITE, 0.86))
 
 
@@ -63,61 +66,63 @@ def _coat(colour: str) -> Coat:
 
 
 def _house(brush: Brush, coat: Coat) -> None:
-    roof = mix(coat.dark, (74, 58, 74), 0.45)
-    brush.rectangle(0.68, 0.06, 0.80, 0.36, (168, 106, 88), (104, 62, 56))
-    brush.rectangle(0.65, 0.03, 0.83, 0.09, (140, 84, 72), (104, 62, 56))
-    brush.rectangle(0.08, 0.44, 0.92, 1.0, coat.base, coat.edge)
-    brush.rectangle(0.74, 0.46, 0.91, 0.99, coat.dark)
-    brush.polygon([(0.10, 0.46), (0.90, 0.46), (0.90, 0.52), (0.10, 0.52)], coat.dark)
-    brush.polygon([(0.0, 0.48), (0.22, 0.02), (0.78, 0.02), (1.0, 0.48)], roof, coat.edge)
-    for row in range(3):
-        y, inset = 0.13 + 0.12 * row, 0.15 - 0.058 * row
-        brush.line([(inset + 0.03, y), (0.97 - inset, y)], 0.012, mix(roof, BLACK, 0.2))
-    brush.polygon([(0.24, 0.38), (0.5, 0.10), (0.76, 0.38), (0.76, 0.5), (0.24, 0.5)], coat.base)
-    brush.polygon([(0.18, 0.46), (0.5, 0.06), (0.82, 0.46), (0.75, 0.46), (0.5, 0.16), (0.25, 0.46)], coat.light, coat.edge)
-    brush.disc(0.5, 0.33, 0.075, LAMP, WHITE)
-    for left in (0.14, 0.66):
-        brush.rectangle(left, 0.58, left + 0.20, 0.80, LAMP, WHITE)
+    roof, brick = mix(coat.edge, (120, 84, 80), 0.35), (168, 106, 88)
+    brush.rectangle((0.68, 0.04, 0.80, 0.36), brick, (104, 62, 56))
+    brush.rectangle((0.65, 0.0, 0.83, 0.06), brick, (104, 62, 56))
+    brush.rectangle((0.06, 0.44, 0.94, 1.0), coat.base, coat.edge)
+    brush.rectangle((0.76, 0.46, 0.93, 0.99), coat.dark)
+    brush.polygon(path("0,50 20,12 80,12 100,50"), roof, coat.edge)
+    for y, inset in path("21,18 31,13 41,8"):
+        brush.line([(inset, y), (1 - inset, y)], 0.012, mix(roof, BLACK, 0.25))
+    brush.polygon(path("24,40 50,16 76,40 76,53 24,53"), coat.base)
+    brush.polygon(path("18,49 50,13 82,49 75,49 50,22 25,49"), coat.light, coat.edge)
+    brush.disc(0.5, 0.38, 0.075, LAMP, WHITE)
+    for left in (0.12, 0.68):
+        brush.rectangle((left, 0.58, left + 0.20, 0.80), LAMP, WHITE)
         brush.line([(left + 0.10, 0.58), (left + 0.10, 0.80)], 0.015, WHITE)
         brush.line([(left, 0.69), (left + 0.20, 0.69)], 0.015, WHITE)
-        brush.line([(left - 0.01, 0.81), (left + 0.21, 0.81)], 0.03, coat.edge)
-    brush.ellipse(0.41, 0.58, 0.59, 0.78, WOOD)
-    brush.rectangle(0.41, 0.68, 0.59, 1.0, WOOD)
+        brush.line([(left - 0.01, 0.82), (left + 0.21, 0.82)], 0.03, coat.edge)
+    brush.disc(0.5, 0.67, 0.09, WOOD)
+    brush.rectangle((0.41, 0.67, 0.59, 1.0), WOOD)
     brush.disc(0.55, 0.83, 0.02, LAMP)
 
 
 def _tree(brush: Brush, coat: Coat) -> None:
-    brush.polygon([(0.44, 0.5), (0.56, 0.5), (0.58, 0.9), (0.68, 1.0), (0.32, 1.0), (0.42, 0.9)], WOOD, (86, 56, 34))
-    brush.line([(0.5, 0.76), (0.68, 0.58)], 0.05, WOOD)
-    brush.polygon([(0.51, 0.6), (0.55, 0.6), (0.57, 0.92), (0.60, 1.0), (0.52, 1.0)], (104, 68, 40))
-    lumps = [(0.24, 0.46, 0.23), (0.76, 0.46, 0.23), (0.5, 0.54, 0.22), (0.30, 0.26, 0.23), (0.70, 0.26, 0.23), (0.5, 0.20, 0.26), (0.5, 0.38, 0.30)]
-    lumps = [(x + brush.chance.uniform(-0.01, 0.01), y + brush.chance.uniform(-0.012, 0.012), r) for x, y, r in lumps]
-    for x, y, r in lumps:
-        brush.disc(x, y, r + 0.015, coat.edge)
-    for x, y, r in lumps:
-        brush.disc(x, y, r - 0.01, coat.dark)
-    for x, y, r in lumps:
-        brush.disc(x - 0.02, y - 0.025, r - 0.045, coat.base)
-    for x, y, r in lumps[3:6] + lumps[:1]:
-        brush.disc(x - 0.07, y - 0.05, r * 0.38, coat.light)
+    chance, bark = brush.chance, (104, 68, 40)
+    brush.polygon(path("44,50 56,50 58,90 68,100 32,100 42,90"), WOOD, (86, 56, 34))
+    brush.line(path("50,76 68,58"), 0.05, WOOD)
+    brush.polygon(path("51,60 55,60 57,92 60,100 52,100"), bark)
+    crown = path("24,46,22.5 76,46,22.5 50,54,22 30,26,23 70,26,23 50,20,26 50,38,30")
+    lumps = [
+        (x, y + chance.uniform(-0.015, 0.015), r + chance.uniform(-0.01, 0)) for x, y, r in crown
+    ]
+    for lift, shrink, ink in (
+        (0, -0.015, coat.edge),
+        (0, 0.01, coat.dark),
+        (0.025, 0.04, coat.base),
+    ):
+        for x, y, radius in lumps:
+            brush.disc(x - lift, y - lift, radius - shrink, ink)
+    for x, y, radius in lumps[3:6] + lumps[:1]:
+        brush.disc(x - 0.07, y - 0.05, radius * 0.38, coat.light)
     for _ in range(14):
-        angle, reach = brush.chance.uniform(0, 6.28), brush.chance.uniform(0.05, 0.38)
+        angle, reach = chance.uniform(0, math.tau), chance.uniform(0.05, 0.38)
         x, y = 0.5 + reach * math.cos(angle), 0.36 + 0.6 * reach * math.sin(angle)
-        brush.ellipse(x, y, x + 0.05, y + 0.022, brush.chance.choice((coat.dark, coat.light)))
+        brush.ellipse((x, y, x + 0.05, y + 0.022), chance.choice((coat.dark, coat.light)))
 
 
 def _car(brush: Brush, coat: Coat) -> None:
-    brush.blob([(0.20, 0.52), (0.27, 0.10), (0.36, 0.01), (0.62, 0.01), (0.72, 0.12), (0.86, 0.52)], coat.base, coat.edge)
-    brush.blob([(0.0, 0.80), (0.01, 0.50), (0.10, 0.42), (0.5, 0.38), (0.84, 0.42), (0.98, 0.54), (1.0, 0.80), (0.9, 0.88), (0.1, 0.88)], coat.base, coat.edge)
-    brush.polygon([(0.02, 0.70), (0.98, 0.70), (0.97, 0.82), (0.90, 0.87), (0.1, 0.87), (0.03, 0.82)], coat.dark)
-    brush.line([(0.06, 0.50), (0.90, 0.50)], 0.025, coat.light)
-    brush.polygon([(0.28, 0.40), (0.34, 0.13), (0.48, 0.12), (0.48, 0.40)], GLASS, coat.edge)
-    brush.polygon([(0.53, 0.40), (0.53, 0.12), (0.64, 0.13), (0.74, 0.40)], GLASS, coat.edge)
-    brush.polygon([(0.37, 0.16), (0.42, 0.16), (0.36, 0.38), (0.32, 0.38)], WHITE)
-    brush.line([(0.505, 0.44), (0.505, 0.80)], 0.008, coat.edge)
-    brush.line([(0.54, 0.56), (0.60, 0.56)], 0.02, coat.edge)
-    brush.ellipse(0.91, 0.52, 0.99, 0.68, LAMP, coat.edge)
-    brush.ellipse(0.0, 0.54, 0.045, 0.68, (236, 90, 80))
+    brush.blob(path("20,52 27,10 36,1 62,1 72,12 86,52"), coat.base, coat.edge)
+    brush.blob(path("0,80 1,50 10,42 50,38 84,42 98,54 100,80 90,88 10,88"), coat.base, coat.edge)
+    brush.polygon(path("2,70 98,70 97,82 90,87 10,87 3,82"), coat.dark)
+    brush.line(path("6,50 90,50"), 0.025, coat.light)
+    brush.polygon(path("28,40 34,13 48,12 48,40"), GLASS, coat.edge)
+    brush.polygon(path("53,40 53,12 64,13 74,40"), GLASS, coat.edge)
+    brush.polygon(path("37,16 42,16 36,38 32,38"), WHITE)
+    brush.line(path("50.5,44 50.5,80"), 0.008, coat.edge)
+    brush.line(path("54,56 60,56"), 0.02, coat.edge)
+    brush.ellipse((0.91, 0.52, 0.99, 0.68), LAMP, coat.edge)
+    brush.ellipse((0.0, 0.54, 0.045, 0.68), (236, 90, 80))
     for x in (0.24, 0.76):
         brush.disc(x, 0.80, 0.110, BLACK)
         brush.disc(x, 0.80, 0.060, (212, 214, 220))
@@ -125,31 +130,29 @@ def _car(brush: Brush, coat: Coat) -> None:
 
 
 def _boat(brush: Brush, coat: Coat) -> None:
-    brush.line([(0.48, 0.02), (0.48, 0.76)], 0.03, WOOD)
-    sail = [(0.52, 0.04), (0.72, 0.26), (0.86, 0.62), (0.52, 0.64)]
-    brush.polygon(sail, coat.base, coat.edge)
-    brush.polygon([(0.52, 0.24), (0.70, 0.24), (0.77, 0.36), (0.52, 0.36)], coat.pattern)
-    brush.polygon([(0.53, 0.52), (0.83, 0.52), (0.85, 0.61), (0.53, 0.63)], coat.dark)
-    brush.polygon([(0.44, 0.10), (0.44, 0.64), (0.12, 0.62), (0.28, 0.34)], coat.light, coat.edge)
-    brush.polygon([(0.49, 0.0), (0.62, 0.04), (0.49, 0.08)], coat.dark)
-    hull = [(0.0, 0.68), (0.5, 0.72), (1.0, 0.66), (0.86, 0.98), (0.14, 0.98)]
-    brush.polygon(hull, coat.base, coat.edge)
-    brush.polygon([(0.07, 0.84), (0.93, 0.84), (0.86, 0.98), (0.14, 0.98)], coat.dark)
-    brush.polygon([(0.02, 0.71), (0.5, 0.75), (0.98, 0.69), (0.96, 0.75), (0.5, 0.80), (0.05, 0.76)], coat.pattern)
+    brush.line(path("48,2 48,76"), 0.03, WOOD)
+    brush.polygon(path("52,4 72,26 86,62 52,64"), coat.base, coat.edge)
+    brush.polygon(path("52,24 70,24 77,36 52,36"), coat.pattern)
+    brush.polygon(path("53,52 83,52 85,61 53,63"), coat.dark)
+    brush.polygon(path("44,10 44,64 12,62 28,34"), coat.light, coat.edge)
+    brush.polygon(path("49,0 62,4 49,8"), coat.dark)
+    brush.polygon(path("0,68 50,72 100,66 86,98 14,98"), coat.base, coat.edge)
+    brush.polygon(path("7,84 93,84 86,98 14,98"), coat.dark)
+    brush.polygon(path("2,71 50,75 98,69 96,75 50,80 5,76"), coat.pattern)
     for x in (0.3, 0.5, 0.7):
         brush.disc(x, 0.86, 0.035, GLASS, coat.edge)
 
 
 def _bird(brush: Brush, coat: Coat) -> None:
-    brush.blob([(0.50, 0.56), (0.62, 0.14), (0.80, 0.02), (0.78, 0.30), (0.68, 0.60)], coat.dark, coat.edge)
-    brush.polygon([(0.22, 0.62), (0.0, 0.46), (0.02, 0.64), (0.0, 0.80), (0.22, 0.78)], coat.dark, coat.edge)
-    brush.polygon([(0.90, 0.44), (1.0, 0.56), (0.88, 0.62)], BEAK, (170, 100, 20))
-    body = [(0.14, 0.68), (0.34, 0.54), (0.62, 0.50), (0.74, 0.36), (0.86, 0.36), (0.93, 0.52), (0.86, 0.74), (0.66, 0.96), (0.40, 0.96)]
+    brush.blob(path("50,56 62,14 80,2 78,30 68,60"), coat.dark, coat.edge)
+    brush.polygon(path("22,62 0,46 2,64 0,80 22,78"), coat.dark, coat.edge)
+    brush.polygon(path("90,44 100,56 88,62"), BEAK, (170, 100, 20))
+    body = path("14,68 34,54 62,50 74,36 86,36 93,52 86,74 66,96 40,96")
     brush.blob(body, coat.base, coat.edge)
-    brush.blob([(0.36, 0.86), (0.62, 0.78), (0.80, 0.74), (0.64, 0.93), (0.44, 0.94)], coat.pattern)
-    wing = [(0.34, 0.70), (0.18, 0.30), (0.22, 0.0), (0.42, 0.14), (0.60, 0.44), (0.60, 0.72)]
+    brush.blob(path("36,86 62,78 80,74 64,93 44,94"), coat.pattern)
+    wing = path("34,70 18,30 22,0 42,14 60,44 60,72")
     brush.blob(wing, coat.base, coat.edge)
-    brush.blob([(0.36, 0.60), (0.24, 0.30), (0.26, 0.08), (0.38, 0.20), (0.48, 0.44)], coat.light)
+    brush.blob(path("36,60 24,30 26,8 38,20 48,44"), coat.light)
     for x in (0.30, 0.38):
         brush.line([(x, 0.30), (x + 0.12, 0.64)], 0.012, coat.edge)
     brush.disc(0.83, 0.49, 0.036, WHITE)
@@ -157,156 +160,161 @@ def _bird(brush: Brush, coat: Coat) -> None:
 
 
 def _fish(brush: Brush, coat: Coat) -> None:
-    brush.blob([(0.40, 0.24), (0.44, 0.0), (0.64, 0.04), (0.78, 0.26)], coat.dark, coat.edge)
-    brush.blob([(0.46, 0.78), (0.42, 1.0), (0.60, 0.96), (0.68, 0.76)], coat.dark, coat.edge)
-    brush.blob([(0.30, 0.50), (0.10, 0.10), (0.0, 0.10), (0.05, 0.50), (0.0, 0.90), (0.10, 0.90)], coat.base, coat.edge)
-    brush.line([(0.05, 0.24), (0.18, 0.46)], 0.015, coat.dark)
-    brush.line([(0.05, 0.76), (0.18, 0.54)], 0.015, coat.dark)
-    brush.blob([(0.20, 0.50), (0.38, 0.22), (0.62, 0.12), (0.86, 0.26), (1.0, 0.52), (0.86, 0.76), (0.62, 0.88), (0.38, 0.78)], coat.base, coat.edge)
-    brush.blob([(0.40, 0.72), (0.62, 0.70), (0.90, 0.64), (0.78, 0.78), (0.60, 0.84)], coat.pattern)
-    brush.blob([(0.42, 0.30), (0.62, 0.18), (0.80, 0.26), (0.62, 0.28)], coat.light)
+    brush.blob(path("40,24 44,0 64,4 78,26"), coat.dark, coat.edge)
+    brush.blob(path("46,78 42,100 60,96 68,76"), coat.dark, coat.edge)
+    brush.blob(path("30,50 10,10 0,10 5,50 0,90 10,90"), coat.base, coat.edge)
+    brush.line(path("5,24 18,46"), 0.015, coat.dark)
+    brush.line(path("5,76 18,54"), 0.015, coat.dark)
+    brush.blob(path("20,50 38,22 62,12 86,26 100,52 86,76 62,88 38,78"), coat.base, coat.edge)
+    brush.blob(path("40,72 62,70 90,64 78,78 60,84"), coat.pattern)
+    brush.blob(path("42,30 62,18 80,26 62,28"), coat.light)
     for x, y in ((0.34, 0.50), (0.44, 0.36), (0.44, 0.62), (0.54, 0.49)):
         brush.stroke([(x - 0.02, y - 0.08), (x + 0.025, y), (x - 0.02, y + 0.08)], 0.015, coat.dark)
     brush.disc(0.80, 0.42, 0.068, WHITE, coat.edge)
     brush.disc(0.815, 0.42, 0.036, BLACK)
-    brush.stroke([(0.89, 0.66), (0.93, 0.63), (0.96, 0.56)], 0.015, coat.edge)
+    brush.stroke(path("89,66 93,63 96,56"), 0.015, coat.edge)
 
 
 def _flower(brush: Brush, coat: Coat) -> None:
-    brush.stroke([(0.5, 0.35), (0.47, 0.65), (0.5, 0.99)], 0.07, (58, 128, 52))
-    brush.blob([(0.49, 0.94), (0.20, 0.86), (0.06, 0.66), (0.32, 0.70)], LEAF, (40, 96, 44))
-    brush.blob([(0.51, 0.90), (0.78, 0.82), (0.94, 0.62), (0.68, 0.66)], (60, 134, 54), (40, 96, 44))
-    petals = [i * math.tau / 7 + 0.1 for i in range(7)]
+    rim, number, y0 = (40, 96, 44), brush.chance.randint(6, 8), 0.315
+    brush.stroke(path("50,35 47,65 50,98"), 0.07, (58, 128, 52))
+    brush.blob(path("49,94 20,86 6,66 32,70"), LEAF, rim)
+    brush.blob(path("51,90 78,82 94,62 68,66"), LEAF, rim)
+    turns = [(i + 0.1) * math.tau / number for i in range(number)]
+    ways = [(math.cos(turn), math.sin(turn) * brush.wide(1) / brush.high(1)) for turn in turns]
     for ink, radius in ((coat.edge, 0.205), (coat.base, 0.18)):
-        for angle in petals:
-            brush.disc(0.5 + 0.295 * math.cos(angle), 0.315 + 0.184 * math.sin(angle), radius, ink)
-    for angle in petals:
-        x, y = math.cos(angle), 0.625 * math.sin(angle)
-        brush.line([(0.5 + 0.2 * x, 0.315 + 0.2 * y), (0.5 + 0.36 * x, 0.315 + 0.36 * y)], 0.035, coat.dark)
-        brush.disc(0.46 + 0.33 * x, 0.30 + 0.33 * y, 0.06, coat.light)
+        for x, y in ways:
+            brush.disc(0.5 + 0.295 * x, y0 + 0.295 * y, radius, ink)
+    for x, y in ways:
+        vein = [(0.5 + 0.2 * x, y0 + 0.2 * y), (0.5 + 0.36 * x, y0 + 0.36 * y)]
+        brush.line(vein, 0.035, coat.dark)
+        brush.disc(0.46 + 0.33 * x, y0 - 0.015 + 0.33 * y, 0.06, coat.light)
     warm = coat.base in (COLOUR_INKS["yellow"], COLOUR_INKS["orange"])
-    brush.disc(0.5, 0.315, 0.17, (122, 74, 34) if warm else (255, 206, 50), (120, 70, 30))
-    brush.disc(0.46, 0.29, 0.06, (150, 98, 50) if warm else (255, 232, 130))
+    heart = (122, 74, 34) if warm else (255, 206, 50)
+    brush.disc(0.5, y0, 0.17, heart, (120, 70, 30))
+    brush.disc(0.46, y0 - 0.025, 0.06, mix(heart, WHITE, 0.3))
 
 
 def _cat(brush: Brush, coat: Coat) -> None:
-    brush.stroke([(0.60, 0.93), (0.88, 0.92), (0.94, 0.72), (0.86, 0.56), (0.92, 0.46)], 0.13, coat.edge)
-    brush.stroke([(0.60, 0.93), (0.88, 0.92), (0.94, 0.72), (0.86, 0.56), (0.92, 0.46)], 0.09, coat.dark)
-    brush.blob([(0.28, 0.46), (0.56, 0.46), (0.72, 0.66), (0.74, 0.94), (0.42, 1.0), (0.08, 0.94), (0.12, 0.66)], coat.base, coat.edge)
-    brush.blob([(0.34, 0.56), (0.50, 0.56), (0.56, 0.74), (0.42, 0.86), (0.28, 0.74)], coat.pattern)
-    for x in (0.30, 0.53):
-        brush.ellipse(x - 0.11, 0.88, x + 0.11, 1.0, coat.light, coat.edge)
-    for ear in ([(0.04, 0.30), (0.06, 0.0), (0.36, 0.12)], [(0.80, 0.30), (0.78, 0.0), (0.48, 0.12)]):
-        brush.polygon(ear, coat.base, coat.edge)
-        x, y = (sum(axis) / 3 for axis in zip(*ear, strict=True))
-        brush.polygon([(x + 0.5 * (ex - x), y + 0.5 * (ey - y)) for ex, ey in ear], (250, 176, 186))
-    brush.ellipse(0.01, 0.08, 0.83, 0.58, coat.base, coat.edge)
-    for x in (0.34, 0.42, 0.50):
-        brush.line([(x, 0.10), (0.42 + (x - 0.42) * 0.7, 0.19)], 0.03, coat.dark)
+    for width, ink in ((0.13, coat.edge), (0.09, coat.dark)):
+        brush.stroke(path("60,93 88,92 93,72 86,56 92,46"), width, ink)
+    brush.blob(path("28,46 56,46 72,66 74,94 42,100 8,94 12,66"), coat.base, coat.edge)
+    brush.blob(path("34,56 50,56 56,74 42,86 28,74"), coat.pattern)
+    for left in (0.19, 0.42):
+        brush.ellipse((left, 0.88, left + 0.22, 1.0), coat.light, coat.edge)
+    for ear, inside in (
+        ("4,30 6,0 36,12", "9,21 11,6 26,12"),
+        ("80,30 78,0 48,12", "75,21 73,6 58,12"),
+    ):
+        brush.polygon(path(ear), coat.base, coat.edge)
+        brush.polygon(path(inside), (250, 176, 186))
+    brush.ellipse((0.01, 0.08, 0.83, 0.58), coat.base, coat.edge)
+    for stripe in ("34,10 36,19", "42,10 42,20", "50,10 48,19"):
+        brush.line(path(stripe), 0.03, coat.dark)
     for x in (0.25, 0.59):
-        brush.ellipse(x - 0.075, 0.26, x + 0.075, 0.41, WHITE, coat.edge)
-        brush.ellipse(x - 0.045, 0.275, x + 0.045, 0.40, BLACK)
+        brush.ellipse((x - 0.075, 0.26, x + 0.075, 0.41), WHITE, coat.edge)
+        brush.ellipse((x - 0.045, 0.275, x + 0.045, 0.40), BLACK)
         brush.disc(x - 0.015, 0.31, 0.017, WHITE)
-    brush.polygon([(0.37, 0.41), (0.47, 0.41), (0.42, 0.46)], (236, 110, 130), coat.edge)
-    brush.stroke([(0.33, 0.48), (0.38, 0.51), (0.42, 0.46), (0.46, 0.51), (0.51, 0.48)], 0.018, coat.edge)
-    for side in (-1, 1):
-        for end in (0.41, 0.49):
-            brush.line([(0.42 + side * 0.20, 0.45), (0.42 + side * 0.41, end)], 0.010, coat.edge)
+    brush.polygon(path("37,41 47,41 42,46"), (236, 110, 130), coat.edge)
+    brush.stroke(path("33,48 38,51 42,46 46,51 51,48"), 0.018, coat.edge)
+    for whisker in ("22,45 1,41", "22,47 1,50", "62,45 83,41", "62,47 83,50"):
+        brush.line(path(whisker), 0.010, coat.edge)
 
 
 def _umbrella(brush: Brush, coat: Coat) -> None:
-    brush.line([(0.5, 0.02), (0.5, 0.99)], 0.05, WOOD)
-    rim = [(0.0, 0.56), (0.2, 0.52), (0.4, 0.56), (0.6, 0.56), (0.8, 0.52), (1.0, 0.56)]
-    rim = [(i / 5, 0.55) for i in range(6)]
+    brush.line(path("50,2 50,100"), 0.05, WOOD)
     for i, ink in enumerate((coat.light, coat.pattern, coat.base, coat.pattern, coat.dark)):
-        (left, y), (right, _) = rim[i], rim[i + 1]
-        outer = [_dome(left, k / 8) for k in range(9)] + [_dome(right, 1 - k / 8) for k in range(9)]
-        scallop = [(right - (right - left) * k / 6, y - 0.05 * math.sin(math.pi * k / 6)) for k in range(7)]
-        brush.polygon(outer + scallop, ink, coat.edge)
+        left, right = i / 5, (i + 1) / 5
+        ribs = [_dome(left, k / 8) for k in range(9)] + [_dome(right, 1 - k / 8) for k in range(9)]
+        hem = arc((left + right) / 2, 0.56, 0.1, 0.0, -0.5)
+        brush.polygon(ribs + [(x, 0.56 + 0.5 * (y - 0.56)) for x, y in hem], ink, coat.edge)
     brush.disc(0.5, 0.03, 0.03, WOOD)
 
 
 def _dome(foot: float, share: float) -> tuple[float, float]:
     """A point on the rib that runs over a dome from `foot` on its rim (share 0) to its top (1)."""
     angle = share * math.pi / 2
-    return 0.5 + (foot - 0.5) * math.cos(angle), 0.55 - 0.52 * math.sin(angle)
+    return 0.5 + (foot - 0.5) * math.cos(angle), 0.56 - 0.53 * math.sin(angle)
 
 
 def _kite(brush: Brush, coat: Coat) -> None:
-    top, right, bottom, left, middle = (0.5, 0.0), (1.0, 0.30), (0.5, 0.74), (0.0, 0.30), (0.5, 0.30)
-    tail = [(0.5, 0.74), (0.42, 0.80), (0.56, 0.87), (0.42, 0.93), (0.52, 0.99)]
-    brush.stroke(tail, 0.025, coat.edge)
-    brush.polygon([top, right, bottom, left], coat.base)
-    brush.polygon([top, middle, left], coat.light)
-    brush.polygon([middle, right, bottom], coat.dark)
-    brush.line([left, right], 0.02, coat.edge)
-    brush.line([top, bottom], 0.02, coat.edge)
-    brush.polygon([top, right, bottom, left], (*coat.base, 0), coat.edge)
-    for x, y in tail[1:4]:
-        brush.polygon([(x - 0.12, y - 0.035), (x + 0.12, y + 0.035), (x + 0.12, y - 0.035), (x - 0.12, y + 0.035)], coat.base, coat.edge)
+    tail = path("50,74 42,80 56,86 42,92 52,99")
+    brush.stroke(tail, 0.03, coat.edge)
+    brush.polygon(path("50,0 100,32 50,76 0,32"), coat.base)
+    brush.polygon(path("50,0 50,32 0,32"), coat.light)
+    brush.polygon(path("50,32 100,32 50,76"), coat.dark)
+    brush.line(path("0,32 100,32"), 0.02, coat.edge)
+    brush.line(path("50,0 50,76"), 0.02, coat.edge)
+    brush.polygon(path("50,0 100,32 50,76 0,32"), CLEAR, coat.edge)
+    for x, y in tail[1:4:2]:
+        bow = [(x + dx, y - 0.015 + dy) for dx, dy in path("-14,-4 14,4 14,-4 -14,4")]
+        brush.polygon(bow, coat.base, coat.edge)
 
 
 def _balloon(brush: Brush, coat: Coat) -> None:
-    brush.stroke([(0.5, 0.80), (0.44, 0.86), (0.56, 0.93), (0.5, 0.99)], 0.03, (110, 104, 112))
-    brush.polygon([(0.5, 0.76), (0.60, 0.83), (0.40, 0.83)], coat.dark, coat.edge)
-    brush.ellipse(0.0, 0.0, 1.0, 0.79, coat.dark, coat.edge)
-    brush.ellipse(0.03, 0.02, 0.90, 0.72, coat.base)
-    brush.ellipse(0.16, 0.10, 0.50, 0.36, coat.light)
-    brush.ellipse(0.24, 0.14, 0.40, 0.26, WHITE)
+    brush.stroke(path("50,80 44,86 56,93 50,99"), 0.03, (110, 104, 112))
+    brush.polygon(path("50,76 60,83 40,83"), coat.dark, coat.edge)
+    brush.ellipse((0.0, 0.0, 1.0, 0.79), coat.dark, coat.edge)
+    brush.ellipse((0.03, 0.02, 0.90, 0.72), coat.base)
+    brush.ellipse((0.16, 0.10, 0.50, 0.36), coat.light)
+    brush.ellipse((0.24, 0.14, 0.40, 0.26), WHITE)
 
 
 def _tent(brush: Brush, coat: Coat) -> None:
-    brush.line([(0.36, 0.0), (0.42, 0.12)], 0.02, WOOD)
-    brush.line([(0.44, 0.0), (0.38, 0.12)], 0.02, WOOD)
-    brush.polygon([(0.40, 0.06), (0.80, 0.14), (1.0, 0.94), (0.74, 1.0)], coat.dark, coat.edge)
-    brush.polygon([(0.53, 0.085), (0.66, 0.11), (0.91, 0.965), (0.83, 0.98)], coat.base)
-    brush.polygon([(0.40, 0.06), (0.75, 1.0), (0.0, 1.0)], coat.base, coat.edge)
-    brush.polygon([(0.40, 0.06), (0.14, 1.0), (0.0, 1.0)], coat.light)
-    brush.polygon([(0.40, 0.34), (0.55, 1.0), (0.24, 1.0)], mix(coat.edge, BLACK, 0.5))
-    brush.polygon([(0.40, 0.34), (0.34, 1.0), (0.22, 1.0)], coat.pattern, coat.edge)
-    brush.polygon([(0.40, 0.34), (0.58, 1.0), (0.49, 1.0)], coat.pattern, coat.edge)
+    brush.line(path("36,0 42,12"), 0.02, WOOD)
+    brush.line(path("44,0 38,12"), 0.02, WOOD)
+    brush.polygon(path("40,6 80,14 100,94 74,100"), coat.dark, coat.edge)
+    brush.polygon(path("53,8.5 66,11 91,96.5 83,98"), coat.base)
+    brush.polygon(path("40,6 75,100 0,100"), coat.base, coat.edge)
+    brush.polygon(path("40,6 14,100 0,100"), coat.light)
+    brush.polygon(path("40,34 55,100 24,100"), mix(coat.edge, BLACK, 0.5))
+    brush.polygon(path("40,34 34,100 22,100"), coat.pattern, coat.edge)
+    brush.polygon(path("40,34 58,100 49,100"), coat.pattern, coat.edge)
 
 
 def _mushroom(brush: Brush, coat: Coat) -> None:
-    brush.blob([(0.38, 0.50), (0.62, 0.50), (0.66, 0.82), (0.70, 0.98), (0.30, 0.98), (0.34, 0.82)], CREAM, (150, 124, 90))
-    brush.blob([(0.54, 0.55), (0.62, 0.55), (0.65, 0.82), (0.66, 0.96), (0.54, 0.97)], (220, 196, 154))
-    brush.ellipse(0.08, 0.48, 0.92, 0.70, (222, 200, 164), coat.edge)
-    cap = [(0.0, 0.52), (0.06, 0.28), (0.26, 0.07), (0.5, 0.01), (0.74, 0.07), (0.94, 0.28), (1.0, 0.52), (0.80, 0.62), (0.5, 0.65), (0.20, 0.62)]
+    brush.blob(path("38,50 62,50 66,82 70,99 30,99 34,82"), CREAM, (150, 124, 90))
+    brush.blob(path("54,55 62,55 65,82 66,96 54,97"), (220, 196, 154))
+    brush.ellipse((0.08, 0.48, 0.92, 0.70), (222, 200, 164), coat.edge)
+    cap = path("0,52 6,28 26,7 50,1 74,7 94,28 100,52 80,62 50,65 20,62")
     brush.blob(cap, coat.base, coat.edge)
-    brush.blob([(0.66, 0.07), (0.90, 0.28), (0.96, 0.52), (0.80, 0.59), (0.66, 0.60), (0.80, 0.34)], coat.dark)
-    brush.blob([(0.08, 0.40), (0.16, 0.22), (0.32, 0.09), (0.22, 0.26)], coat.light)
-    dots = (190, 176, 160) if coat.base == COLOUR_INKS["white"] else WHITE
-    for x, y, r in ((0.40, 0.20, 0.085), (0.20, 0.42, 0.07), (0.53, 0.46, 0.085), (0.70, 0.26, 0.07), (0.84, 0.47, 0.055)):
-        brush.disc(x, y, r, dots, mix(dots, coat.edge, 0.3))
+    brush.blob(path("66,7 90,28 96,52 80,59 66,60 80,34"), coat.dark)
+    brush.blob(path("8,40 16,22 32,9 22,26"), coat.light)
+    dots = (196, 182, 164) if coat.base == COLOUR_INKS["white"] else WHITE
+    for x, y, radius in path("40,20,8.5 20,42,7 53,46,8.5 70,26,7 84,47,5.5"):
+        brush.disc(x, y, radius, dots, mix(dots, coat.edge, 0.3))
 
 
 def _butterfly(brush: Brush, coat: Coat) -> None:
+    brown = (72, 48, 44)
     for side in (-1, 1):
-        upper = [(0.50, 0.46), (0.62, 0.10), (0.86, 0.0), (1.0, 0.14), (0.94, 0.44), (0.70, 0.56)]
-        lower = [(0.50, 0.54), (0.72, 0.54), (0.90, 0.68), (0.84, 0.94), (0.70, 1.0), (0.58, 0.86)]
-        for wing, ink in ((lower, coat.dark), (upper, coat.base)):
-            brush.blob([(0.5 + side * (x - 0.5), y) for x, y in wing], ink, coat.edge)
-        for x, y, r, ink in ((0.36, 0.22, 0.075, coat.pattern), (0.22, 0.34, 0.05, coat.light), (0.24, 0.76, 0.065, coat.pattern)):
-            brush.disc(0.5 + side * x, y, r, ink)
-        brush.stroke([(0.5, 0.24), (0.5 + side * 0.06, 0.10), (0.5 + side * 0.14, 0.04)], 0.018, BLACK)
-        brush.disc(0.5 + side * 0.14, 0.05, 0.022, BLACK)
-    brush.ellipse(0.455, 0.24, 0.545, 0.90, (72, 48, 44))
-    brush.disc(0.5, 0.24, 0.062, (72, 48, 44))
+
+        def wing(percents: str, side: int = side) -> list[tuple[float, ...]]:
+            return [(0.5 + side * (x - 0.5), *rest) for x, *rest in path(percents)]
+
+        brush.blob(wing("50,54 72,54 90,68 84,94 70,100 58,86"), coat.dark, coat.edge)
+        brush.blob(wing("50,46 62,10 86,0 100,14 94,44 70,56"), coat.base, coat.edge)
+        for x, y, radius in wing("82,20,7.5 74,76,6.5"):
+            brush.disc(x, y, radius, coat.pattern)
+        for x, y, radius in wing("72,34,5 88,38,3.5"):
+            brush.disc(x, y, radius, coat.light)
+        brush.stroke(wing("50,24 56,10 64,4"), 0.018, BLACK)
+        brush.disc(*wing("64,5")[0], 0.022, BLACK)
+    brush.ellipse((0.455, 0.24, 0.545, 0.90), brown)
+    brush.disc(0.5, 0.24, 0.062, brown)
 
 
 def _ball(brush: Brush, coat: Coat) -> None:
-    brush.ellipse(0.0, 0.0, 1.0, 1.0, coat.base)
     pole = (0.42, 0.34)
+    brush.ellipse(PAGE, coat.base)
     for i in range(3):
-        start = i * math.tau / 3 + 0.5
-        rim = [(0.5 + 0.5 * math.cos(start + k * 0.1), 0.5 + 0.5 * math.sin(start + k * 0.1)) for k in range(9)]
+        rim = arc(0.5, 0.5, 0.5, i / 3 + 0.08, i / 3 + 0.21)
         brush.polygon([pole, _bent(pole, rim[0]), *rim, _bent(pole, rim[-1])], coat.pattern)
-    crescent = [(0.5 + 0.49 * math.cos(a / 10), 0.5 + 0.49 * math.sin(a / 10)) for a in range(-7, 24)]
-    inner = [(0.46 + 0.44 * math.cos(a / 10), 0.46 + 0.44 * math.sin(a / 10)) for a in range(23, -8, -1)]
-    brush.polygon(crescent + inner, (*coat.edge, 90))
-    brush.ellipse(0.0, 0.0, 1.0, 1.0, (0, 0, 0, 0), coat.edge)
+    shade = arc(0.5, 0.5, 0.49, -0.11, 0.37) + arc(0.46, 0.46, 0.44, 0.37, -0.11)
+    brush.polygon(shade, (*coat.edge, 90))
+    brush.ellipse(PAGE, CLEAR, coat.edge)
     brush.disc(*pole, 0.09, coat.base, coat.edge)
-    brush.ellipse(0.18, 0.14, 0.32, 0.26, (255, 255, 255, 190))
+    brush.disc(0.25, 0.20, 0.07, (255, 255, 255, 190))
 
 
 def _bent(start: tuple[float, float], end: tuple[float, float]) -> tuple[float, float]:
@@ -315,22 +323,20 @@ def _bent(start: tuple[float, float], end: tuple[float, float]) -> tuple[float, 
 
 
 def _lighthouse(brush: Brush, coat: Coat) -> None:
-    brush.blob([(0.02, 0.98), (0.08, 0.92), (0.3, 0.90), (0.7, 0.90), (0.92, 0.92), (0.98, 0.98), (0.5, 1.0)], (136, 130, 134), (86, 82, 92))
-    edges = [0.27, 0.45, 0.55, 0.73, 0.83, 0.95]
-    for i, (upper, lower) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
-        a, b = 0.27 - 0.22 * (upper - 0.27), 0.27 - 0.22 * (lower - 0.27)
-        ink, shade = (coat.base, coat.dark) if i % 2 == 0 else (coat.pattern, mix(coat.pattern, BLACK, 0.14))
-        brush.polygon([(a, upper), (1 - a, upper), (1 - b, lower), (b, lower)], ink)
-        brush.polygon([(0.62, upper), (1 - a, upper), (1 - b, lower), (0.64, lower)], shade)
-    brush.polygon([(0.27, 0.27), (0.73, 0.27), (0.88, 0.95), (0.12, 0.95)], (0, 0, 0, 0), coat.edge)
-    brush.rectangle(0.32, 0.12, 0.68, 0.25, LAMP, coat.edge)
-    brush.line([(0.5, 0.12), (0.5, 0.25)], 0.03, coat.edge)
-    brush.rectangle(0.14, 0.235, 0.86, 0.275, coat.edge)
-    brush.polygon([(0.20, 0.13), (0.38, 0.035), (0.62, 0.035), (0.80, 0.13)], coat.base, coat.edge)
+    brush.blob(path("0,98 8,92 30,90 70,90 92,92 100,98 50,100"), (136, 130, 134), (86, 82, 92))
+    brush.polygon(path("27,27 73,27 88,95 12,95"), coat.base)
+    brush.polygon(path("23,45 77,45 79.2,55 20.8,55"), coat.pattern)
+    brush.polygon(path("16.8,73 83.2,73 85.4,83 14.6,83"), coat.pattern)
+    brush.polygon(path("62,27 73,27 88,95 66,95"), (*coat.edge, 80))
+    brush.polygon(path("27,27 73,27 88,95 12,95"), CLEAR, coat.edge)
+    brush.rectangle((0.32, 0.12, 0.68, 0.25), LAMP, coat.edge)
+    brush.line(path("50,12 50,25"), 0.03, coat.edge)
+    brush.rectangle((0.12, 0.235, 0.88, 0.275), coat.edge)
+    brush.polygon(path("18,13 38,3.5 62,3.5 82,13"), coat.base, coat.edge)
     brush.disc(0.5, 0.025, 0.055, coat.edge)
-    brush.ellipse(0.40, 0.36, 0.60, 0.42, GLASS, coat.edge)
-    brush.ellipse(0.36, 0.86, 0.64, 0.92, WOOD)
-    brush.rectangle(0.36, 0.89, 0.64, 0.95, WOOD)
+    brush.ellipse((0.40, 0.35, 0.60, 0.41), GLASS, coat.edge)
+    brush.disc(0.5, 0.88, 0.13, WOOD)
+    brush.rectangle((0.37, 0.88, 0.63, 0.95), WOOD)
 
 
 KIND_PAINTERS: dict[str, Callable[[Brush, Coat], None]] = {
@@ -352,46 +358,45 @@ KIND_PAINTERS: dict[str, Callable[[Brush, Coat], None]] = {
     "lighthouse": _lighthouse,
 }
 FACING_EITHER_WAY = ("bird", "boat", "fish", "car", "cat")
-LAMPS = {"house": ((0.24, 0.69), (0.76, 0.69), (0.5, 0.33)), "lighthouse": ((0.5, 0.18),), "car": ((0.95, 0.60),)}
+LAMPS = {"house": "22,69,22 78,69,22 50,38,18", "lighthouse": "50,18,40", "car": "95,60,16"}
 
 
-def _ground_under(brush: Brush, thing: Thing, scene: Scene) -> None:
+def _ground_under(brush: Brush, thing: Thing, ground: str) -> None:
     """What lies beneath a thing: its shadow, or the pond or island that lets it be there."""
-    if thing.flies:
-        return
     swims = thing.kind in SWIMMING
-    if swims and scene.ground != "sea":
-        water = (176, 214, 238) if scene.ground == "snow" else (70, 152, 214)
-        brush.ellipse(-0.22, 0.74, 1.22, 1.16, mix(water, (60, 60, 70), 0.35))
-        brush.ellipse(-0.20, 0.77, 1.20, 1.14, water)
-        brush.ellipse(-0.08, 0.98, 0.40, 1.08, mix(water, WHITE, 0.35))
+    if swims and ground == "sea":
+        brush.ellipse((-0.10, 0.90, 1.10, 1.06), (20, 70, 130, 110))
     elif swims:
-        brush.ellipse(-0.10, 0.90, 1.10, 1.06, (20, 70, 130, 110))
-    elif scene.ground == "sea":
-        brush.ellipse(-0.24, 0.86, 1.24, 1.12, (226, 244, 250))
-        brush.ellipse(-0.20, 0.86, 1.20, 1.09, (206, 172, 116))
-        brush.ellipse(-0.20, 0.85, 1.20, 1.07, (244, 218, 160))
+        water = (176, 214, 238) if ground == "snow" else (70, 152, 214)
+        brush.ellipse((-0.22, 0.74, 1.22, 1.16), mix(water, BLACK, 0.35))
+        brush.ellipse((-0.20, 0.77, 1.20, 1.14), water)
+        brush.ellipse((-0.08, 0.98, 0.40, 1.08), mix(water, WHITE, 0.35))
+    elif ground == "sea":
+        brush.ellipse((-0.24, 0.86, 1.24, 1.12), (226, 244, 250))
+        brush.ellipse((-0.20, 0.86, 1.20, 1.09), (206, 172, 116))
+        brush.ellipse((-0.20, 0.85, 1.20, 1.07), (244, 218, 160))
     if not swims:
-        brush.glow(0.58, 0.985, 0.66, 0.10, (20, 20, 50), 170)
+        brush.glow(0.56, 0.985, (0.66, 0.10), (20, 20, 50), 170)
 
 
 def _splash(brush: Brush) -> None:
-    for left, y, width in ((0.06, 0.95, 0.34), (0.36, 0.97, 0.34), (0.62, 0.95, 0.34)):
-        wave = [(left, y), (left + width / 2, y - 0.05), (left + width, y)]
-        brush.stroke(wave, 0.035, (236, 248, 255))
+    for wave in ("6,95 23,90 40,95", "36,97 53,92 70,97", "62,95 79,90 96,95"):
+        brush.stroke(path(wave), 0.035, (236, 248, 255))
 
 
 def _thing(image: Image.Image, scene: Scene, thing: Thing, chance: Random) -> None:
-    pen = ImageDraw.Draw(image, "RGBA")
-    faces_left, sun_is_right = chance.random() < 0.5, sun_place(scene)[0] > 0.5
+    look, sun_is_right = SKY_LOOKS[scene.sky], sun_place(scene)[0] > 0.5
+    if not thing.flies:
+        floor = Brush(image, thing.box, look.on_ground, sun_is_right, chance)
+        _ground_under(floor, thing, scene.ground)
+    faces_left = chance.random() < 0.5
     mirrored = faces_left if thing.kind in FACING_EITHER_WAY else sun_is_right
-    floor = Brush(image, pen, thing.box, LIGHT_ON_GROUND[scene.sky], sun_is_right, chance)
-    _ground_under(floor, thing, scene)
-    brush = Brush(image, pen, thing.box, LIGHT_ON_THINGS[scene.sky], mirrored, chance)
+    brush = Brush(image, thing.box, look.on_things, mirrored, chance)
     KIND_PAINTERS[thing.kind](brush, _coat(thing.colour))
     if scene.sky == "night":
-        for x, y in LAMPS.get(thing.kind, ()):
-            brush.glow(x, y, 0.22, 0.22 * brush.wide(1) / brush.tall(1), (255, 226, 120), 190)
+        for x, y, radius in path(LAMPS.get(thing.kind, "")):
+            radii = (radius, radius * brush.wide(1) / brush.high(1))
+            brush.glow(x, y, radii, (255, 226, 120), 190)
     if thing.kind in SWIMMING:
         _splash(brush)
 
@@ -405,26 +410,26 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _sign(image: Image.Image, scene: Scene) -> None:
-    pen = ImageDraw.Draw(image, "RGBA")
-    brush = Brush(image, pen, PAGE, LIGHT_ON_THINGS[scene.sky], False, Random(scene.decoration_seed))
+    light, chance = SKY_LOOKS[scene.sky].on_things, Random(scene.decoration_seed)
+    brush = Brush(image, PAGE, light, False, chance)
     left, top, right, bottom = SIGN_BOARD
     middle = (left + right) / 2
-    brush.glow(middle, 0.985, 0.08, 0.012, (20, 20, 50), 170)
-    brush.rectangle(middle - 0.02, top, middle + 0.02, 0.985, (122, 82, 46), (78, 50, 30))
-    brush.rectangle(left, top, right, bottom, (222, 176, 112), (96, 62, 34))
+    brush.glow(middle, 0.985, (0.08, 0.012), (20, 20, 50), 170)
+    brush.rectangle((middle - 0.02, top, middle + 0.02, 0.985), (122, 82, 46), (78, 50, 30))
+    brush.rectangle(SIGN_BOARD, (226, 182, 118), (96, 62, 34))
     for y in (top + 0.045, top + 0.095):
-        brush.line([(left + 0.01, y), (right - 0.01, y)], 0.004, (198, 150, 90))
-    width, height = brush.wide(right - left - 0.04), brush.wide(bottom - top - 0.03)
-    size = round(height)
-    while size > 4 and (_font(size).getlength(scene.sign) > width):
+        brush.line([(left + 0.01, y), (right - 0.01, y)], 0.004, (204, 158, 98))
+    size, room = round(brush.high(bottom - top - 0.03)), brush.wide(right - left - 0.04)
+    while size > 4 and _font(size).getlength(scene.sign) > room:
         size -= 1
     centre = brush.at(middle, (top + bottom) / 2)
-    pen.text(centre, scene.sign, brush.lit((66, 36, 20)), _font(size), anchor="mm")
+    brush.pen.text(centre, scene.sign, brush.lit((66, 36, 20)), _font(size), anchor="mm")
 
 
 def _require(name: str, value: str, known: dict) -> None:
     if value not in known:
-        raise ValueError(f"The {name} {value!r} cannot be drawn; expected one of {', '.join(known)}.")
+        choices = ", ".join(known)
+        raise ValueError(f"The {name} {value!r} cannot be drawn; expected one of {choices}.")
 
 
 def draw(scene: Scene, size: int = 160) -> Image.Image:
@@ -444,7 +449,7 @@ def draw(scene: Scene, size: int = 160) -> Image.Image:
     """
     if size < 16:
         raise ValueError(f"The size {size} is too small to draw; expected at least 16 pixels.")
-    _require("sky", scene.sky, SKY_PAINTERS)
+    _require("sky", scene.sky, SKY_LOOKS)
     _require("ground", scene.ground, GROUND_PAINTERS)
     for thing in scene.things:
         _require("kind", thing.kind, KIND_PAINTERS)

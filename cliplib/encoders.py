@@ -13,6 +13,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 from cliplib.config import Profile
 from cliplib.pictures import ImageTransform
 
+
 def pick_device() -> torch.device:
     """The one place that chooses: CUDA, else Apple's MPS, else the CPU."""
     if torch.cuda.is_available():
@@ -32,7 +33,9 @@ class ImageEncoder(nn.Module):
     def __init__(self, name: str, pretrained: bool, output: str = "features") -> None:
         super().__init__()
         self.network = _timm_network(name, pretrained, output)
-        self.width: int = self.network.num_classes if output == "logits" else self.network.head_hidden_size
+        self.width: int = (
+            self.network.num_classes if output == "logits" else self.network.head_hidden_size
+        )
         self.data_config = timm.data.resolve_model_data_config(self.network)
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -50,7 +53,9 @@ def _timm_network(name: str, pretrained: bool, output: str) -> nn.Module:
     except RuntimeError as error:
         if "Unknown model" not in str(error):
             raise
-        raise ValueError(f"timm knows no image encoder {name!r}; timm.list_models() names them.") from None
+        raise ValueError(
+            f"timm knows no image encoder {name!r}; timm.list_models() names them."
+        ) from None
     except OSError as error:
         raise OSError(_not_reached(name, error)) from None
     if output == "features":
@@ -139,7 +144,9 @@ class CaptionTokenizer:
         return self._tokenizer.to_str()
 
 
-def train_tokenizer(captions: Iterable[str], vocabulary_size: int, max_tokens: int) -> CaptionTokenizer:
+def train_tokenizer(
+    captions: Iterable[str], vocabulary_size: int, max_tokens: int
+) -> CaptionTokenizer:
     """A WordPiece tokenizer of at most `vocabulary_size` pieces, learned from the training captions."""
     learner = BertWordPieceTokenizer(lowercase=True)
     learner.train_from_iterator(captions, vocabulary_size, min_frequency=2, show_progress=False)

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def similarity_logits(image_embeddings: Tensor, text_embeddings: Tensor, logit_scale: Tensor) -> Tensor:
+def similarity_logits(
+    image_embeddings: Tensor, text_embeddings: Tensor, logit_scale: Tensor
+) -> Tensor:
     """Cosine similarities times the logit scale; row i belongs to picture i, column j to caption j.
 
     Shapes: two (B, E) matrices of unit rows and a scalar in, (B, B) out.
@@ -19,7 +21,9 @@ def similarity_logits(image_embeddings: Tensor, text_embeddings: Tensor, logit_s
     return logit_scale * image_embeddings @ text_embeddings.T  # (B, B)
 
 
-def contrastive_loss(image_embeddings: Tensor, text_embeddings: Tensor, logit_scale: Tensor) -> Tensor:
+def contrastive_loss(
+    image_embeddings: Tensor, text_embeddings: Tensor, logit_scale: Tensor
+) -> Tensor:
     """Symmetric cross-entropy: each picture picks its caption among B, each caption its picture.
 
     Shapes: two (B, E) matrices of unit rows and the scale (not its logarithm) in, a scalar (nats) out.

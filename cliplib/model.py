@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cliplib.config import Profile
-from cliplib.encoders import ImageEncoder, TextEncoder, text_encoder
+from cliplib.encoders import ImageEncoder, text_encoder
 
 INITIAL_TEMPERATURE = 0.07
 LARGEST_LOGIT_SCALE = 100.0

@@ -82,7 +82,10 @@ def sample_scene(rng: Random, wanted: HeldOut | None = None) -> Scene:
         horizon = round(rng.uniform(0.46, 0.58), 3)
         things = _place_things(_choose_things(ground, wanted, rng), horizon, rng)
         scene = Scene(sky, ground, horizon, things, rng.randrange(2**31))
-        if things and {combination for combination in HELD_OUT if combination.in_scene(scene)} == allowed:
+        if (
+            things
+            and {combination for combination in HELD_OUT if combination.in_scene(scene)} == allowed
+        ):
             return scene
 
 
@@ -179,7 +182,9 @@ def _read_thing(words: str) -> Phrase:
             known = ", ".join((*SIZES, *COLOURS))
             raise ValueError(f"{word!r} in {words!r} is neither a size nor a colour: {known}.")
     if kind not in KINDS:
-        raise ValueError(f"{kind!r} in {words!r} is not drawn here; choose one of {', '.join(KINDS)}.")
+        raise ValueError(
+            f"{kind!r} in {words!r} is not drawn here; choose one of {', '.join(KINDS)}."
+        )
     return Phrase(kind, colour, size)
 
 
@@ -250,7 +255,13 @@ def _page_from(line: dict) -> Page:
     scene = line["scene"]
     things = tuple(Thing(**{**thing, "box": tuple(thing["box"])}) for thing in scene["things"])
     meanings = tuple(
-        Meaning(**{**m, "phrases": tuple(Phrase(**p) for p in m["phrases"])}) for m in line["meanings"]
+        Meaning(**{**m, "phrases": tuple(Phrase(**p) for p in m["phrases"])})
+        for m in line["meanings"]
     )
     scene = Scene(**{**scene, "things": things})
     return Page(line["image"], line["split"], scene, tuple(line["captions"]), meanings)
+
+
+def read_hash(folder: Path) -> str:
+    """The hash of the book that is drawn there, as `book_hash` gave it when it was drawn."""
+    return json.loads((folder / "book.json").read_text(encoding="utf-8"))["hash"]

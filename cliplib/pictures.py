@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
-import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import gcd
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
+
+from cliplib.memory import BufferRing, free_memory
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 WORKERS = min(8, os.cpu_count() or 1)
 EXIF_ORIENTATION = 0x0112
-CHUNK = 2**18  # values normalised at a time: about 1 MB of float32, which stays in a core's cache
+DECODED_A_TASK = 8  # handing over a task costs as much as normalising a picture or two
+DAMAGED = "Copy them again, or leave them out with load_pairs(…, skip_bad=True)."
+LINES = 16  # of a picture, normalised at a time: long loops whose numbers stay in a core's cache
 
 
 class DataError(ValueError):
@@ -96,24 +98,15 @@ class ImageTransform:
                 f"{tuple(pixels.shape)}. Is it one picture without a batch, or already normalised?"
             )
         out = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
-        scale, shift = self._scale_and_shift(pixels.shape[2], pixels.device)
-        step = max(1, CHUNK // max(1, pixels[:1].numel()))
-        for start in range(0, len(pixels), step):
-            _normalise_into(out[start : start + step], pixels[start : start + step], scale, shift)
+        scale, shift = (torch.from_numpy(a).to(out.device) for a in self.scale_and_shift(1))
+        out.copy_(pixels).mul_(scale).add_(shift)
         return out.permute(0, 3, 1, 2)  # (B, 3, H, W)
 
-    def _scale_and_shift(self, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(x / 255 - mean) / std as x · scale + shift, for one row of pixels: (W · 3,) each."""
-        mean = torch.tensor(self.mean, dtype=torch.float64)
-        std = torch.tensor(self.std, dtype=torch.float64)
-        scale, shift = (1 / (255 * std)).float(), (-mean / std).float()
-        return scale.repeat(width).to(device), shift.repeat(width).to(device)
-
-
-def _normalise_into(out: Tensor, pixels: Tensor, scale: Tensor, shift: Tensor) -> None:
-    # Rows of W · 3 values, since the processor is slow on a last axis of 3.
-    flat = out.view(*out.shape[:2], -1)  # (B, H, W * 3)
-    flat.copy_(pixels.reshape(flat.shape)).mul_(scale).add_(shift)
+    def scale_and_shift(self, pixels: int) -> tuple[np.ndarray, np.ndarray]:
+        """(x / 255 - mean) / std as x · scale + shift. Shapes: (pixels · 3,) float32 each."""
+        mean, std = np.array(self.mean), np.array(self.std)
+        scale, shift = 1 / (255 * std), -mean / std
+        return np.tile(scale, pixels).astype(np.float32), np.tile(shift, pixels).astype(np.float32)
 
 
 def open_rgb(path: Path, shorter: int) -> Image.Image:
@@ -148,18 +141,26 @@ def check_pictures(
     paths: Sequence[Path], workers: int = WORKERS, progress: bool = False
 ) -> list[str]:
     """Decodes every picture and returns a sentence for each that is damaged, in order."""
+    return list(find_damaged(paths, workers, progress).values())
 
-    def fault(path: Path) -> str | None:
+
+def find_damaged(
+    paths: Sequence[Path], workers: int = WORKERS, progress: bool = False
+) -> dict[Path, str]:
+    """The damaged pictures among `paths`, each with a sentence that says what is wrong."""
+
+    def fault(path: Path) -> str:
         try:
             open_rgb(path, 1)
         except DataError as error:
             return str(error)
-        return None
+        return ""
 
     with ThreadPoolExecutor(workers) as pool:
-        found = pool.map(fault, paths)
-        bar = tqdm(found, total=len(paths), desc="opening pictures", disable=not progress)
-        return [sentence for sentence in bar if sentence]
+        bar = tqdm(
+            pool.map(fault, paths), total=len(paths), desc="opening pictures", disable=not progress
+        )
+        return {path: sentence for path, sentence in zip(paths, bar, strict=True) if sentence}
 
 
 class PictureStore:
@@ -194,12 +195,11 @@ class PictureStore:
         return self._kept is not None
 
     def uint8(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Shapes: rows (B,) -> (B, H, W, 3) uint8, a copy. Raises: DataError, IndexError."""
-        rows = self._checked(rows)
-        if self._kept is None:
-            return self._decode(rows)
-        self._decode_missing(rows)
-        return self._kept[rows]  # (B, H, W, 3)
+        """Shapes: rows (B,) -> (B, H, W, 3) uint8, a copy. Raises: like `batch`."""
+        size = self.transform.size
+        out = np.empty((len(rows), size, size, 3), np.uint8)
+        self._fill(rows, lambda at, pixels: np.copyto(out[at], pixels))
+        return out
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> Tensor:
         """An encoder's input; yours for as long as you hold it.
@@ -207,20 +207,20 @@ class PictureStore:
         Shapes: rows (B,) -> (B, 3, H, W) float32, normalised, channels last in memory.
         Raises: DataError naming every picture of the set that cannot be decoded; IndexError.
         """
-        rows = self._checked(rows)
-        if self._kept is None:
-            source, rows = self._decode(rows), np.arange(len(rows))
-        else:
-            self._decode_missing(rows)
-            source = self._kept
         size = self.transform.size
-        out = torch.from_numpy(self._ring.take(len(rows) * size * size * 3))
-        out = out.view(len(rows), size, size, 3)
-        scale, shift = self.transform._scale_and_shift(size, out.device)
-        step = max(1, CHUNK // (size * size * 3))
-        for start in range(0, len(rows), step):
-            pixels = torch.from_numpy(source[rows[start : start + step]])
-            _normalise_into(out[start : start + step], pixels, scale, shift)
+        out = self._ring.take(len(rows) * size * size * 3).view(len(rows), size, size, 3)
+        values = out.numpy()
+        # numpy in our own threads, since torch's would fight with the threads of a training step.
+        lines = size // gcd(size, LINES)
+        scale, shift = self.transform.scale_and_shift(size * size // lines)
+
+        def normalise(at: int, pixels: np.ndarray) -> None:
+            flat = values[at].reshape(lines, -1)  # (lines, H * W * 3 / lines)
+            np.copyto(flat, pixels.reshape(lines, -1))
+            flat *= scale
+            flat += shift
+
+        self._fill(rows, normalise)
         return out.permute(0, 3, 1, 2)  # (B, 3, H, W)
 
     def batches(self, rows_of_batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
@@ -235,82 +235,38 @@ class PictureStore:
             if waiting is not None:
                 yield waiting.result()
 
-    def _checked(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        rows = np.asarray(rows, dtype=np.int64)
-        if len(rows) and not (0 <= rows.min() and rows.max() < len(self)):
+    def _fill(
+        self, rows: Sequence[int] | np.ndarray, use: Callable[[int, np.ndarray], None]
+    ) -> None:
+        """Calls use(position in rows, pixels (H, W, 3)) for every row, in the pool's threads."""
+        rows = np.asarray(rows, dtype=np.int64)  # (B,)
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(
                 f"Rows go from 0 to {len(self) - 1}; {rows.min()} to {rows.max()} were asked for."
             )
-        return rows
 
-    def _decode_missing(self, rows: np.ndarray) -> None:
-        missing = np.unique(rows[~self._decoded[rows]])
-        if len(missing):
-            self._kept[missing] = self._decode(missing)
-            self._decoded[missing] = True
+        kept = self._kept is not None and self._decoded[rows].all()
+        step = DECODED_A_TASK if kept else 1
 
-    def _decode(self, rows: np.ndarray) -> np.ndarray:
+        def fill_some(start: int) -> None:
+            for at in range(start, min(start + step, len(rows))):
+                use(at, self._pixels(int(rows[at])))
+
         try:
-            return np.stack(list(self._pool.map(self.transform.load, [self.paths[r] for r in rows])))
+            list(self._pool.map(fill_some, range(0, len(rows), step)))
         except DataError as error:
-            rest = [path for path, done in zip(self.paths, self._decoded, strict=True) if not done]
-            faults = check_pictures(rest) or [str(error)]
-            raise DataError(
-                summarise(
-                    f"{len(faults)} of {len(self)} pictures cannot be used",
-                    faults,
-                    "Copy them again, or leave them out with load_pairs(…, skip_bad=True).",
-                )
-            ) from error
+            raise self._all_damaged(error) from error
 
+    def _pixels(self, row: int) -> np.ndarray:
+        if self._kept is None:
+            return self.transform.load(self.paths[row])  # (H, W, 3)
+        if not self._decoded[row]:
+            self._kept[row] = self.transform.load(self.paths[row])
+            self._decoded[row] = True
+        return self._kept[row]
 
-class BufferRing:
-    """A few large buffers, each used again only when nothing that was made from it is alive.
-
-    The operating system clears fresh memory page by page, which takes several times as long as the
-    arithmetic on it.
-    """
-
-    def __init__(self, buffers: int = 3) -> None:
-        # Three live at a time: the batch being used, the one waiting, the one being made.
-        self._slots: list[tuple[np.ndarray, weakref.ref]] = []
-        self._buffers = buffers
-        self._lock = threading.Lock()
-
-    def take(self, count: int) -> np.ndarray:
-        """Shapes: (count,) float32, its values left over from before."""
-        with self._lock:
-            # A tensor and all its views keep `handle` alive, so a dead one frees the buffer.
-            unused = [slot for slot in self._slots if slot[1]() is None]
-            fitting = [slot for slot in unused if len(slot[0]) >= count]
-            self._slots = [slot for slot in self._slots if slot[1]() is not None] + fitting
-            if fitting:
-                buffer = self._slots.pop()[0]
-            else:
-                buffer = np.empty(count, np.float32)
-            handle = buffer[:count]
-            if len(self._slots) < self._buffers:
-                self._slots.append((buffer, weakref.ref(handle)))
-            return handle
-
-
-def free_memory() -> int:
-    """Bytes that programs can still take; where the system does not say, half of what it has."""
-    if sys.platform == "win32":
-        return _free_memory_windows()
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
-        group = Path("/sys/fs/cgroup/memory.max")  # a container's own limit
-        limit = group.read_text().strip() if group.exists() else "max"
-        return free if limit == "max" else min(free, int(limit))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-
-
-def _free_memory_windows() -> int:
-    import ctypes
-
-    status = (ctypes.c_ulonglong * 8)(64)  # MEMORYSTATUSEX: two 32-bit, then seven 64-bit numbers
-    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
-    return int(status[2])  # ullAvailPhys
+    def _all_damaged(self, first: DataError) -> DataError:
+        rest = [path for path, done in zip(self.paths, self._decoded, strict=True) if not done]
+        faults = check_pictures(rest) or [str(first)]
+        what = f"{len(faults)} of {len(self)} pictures cannot be used"
+        return DataError(summarise(what, faults, DAMAGED))

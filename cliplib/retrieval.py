@@ -8,6 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cliplib.data import TokenTable
+from cliplib.features import FeatureTable
+from cliplib.model import CLIP, Tokens
+from cliplib.pictures import PictureStore
+
 RECALL_AT = (1, 5, 10)
 
 
@@ -122,6 +127,38 @@ def measure(
             result[f"t2i_r{k}_of_ceiling"] = result[f"t2i_r{k}"] / ceiling[f"t2i_r{k}"]
         result["first_answer_true"] = first_answer_true(scores, truth)
     return result
+
+
+@torch.inference_mode()
+def embed_images(model: CLIP, inputs: PictureStore | FeatureTable) -> Tensor:
+    """The (N, E) embeddings of a data set's pictures; the model is put into evaluation mode."""
+    model.eval()
+    device = model.log_logit_scale.device
+    return torch.cat(
+        [model.encode_image(inputs.batch(rows).to(device)) for rows in _batches(len(inputs))]
+    )
+
+
+@torch.inference_mode()
+def embed_texts(model: CLIP, inputs: TokenTable | FeatureTable) -> Tensor:
+    """The (M, E) embeddings of a data set's captions; the model is put into evaluation mode."""
+    model.eval()
+    device = model.log_logit_scale.device
+    return torch.cat(
+        [model.encode_text(to_device(inputs.batch(rows), device)) for rows in _batches(len(inputs))]
+    )
+
+
+def to_device(tokens: Tokens | Tensor, device: torch.device) -> Tokens | Tensor:
+    """Moves features, or both ids and mask."""
+    if isinstance(tokens, Tensor):
+        return tokens.to(device)
+    ids, mask = tokens
+    return ids.to(device), mask.to(device)
+
+
+def _batches(count: int, at_once: int = 256) -> list[np.ndarray]:
+    return [np.arange(start, min(start + at_once, count)) for start in range(0, count, at_once)]
 
 
 def closest(query: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:

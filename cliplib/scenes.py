@@ -11,29 +11,36 @@ import numpy as np
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
 SKIES = ("day", "sunset", "night", "rain", "snowfall", "rainbow")
 GROUNDS = ("grass", "sand", "snow", "sea", "road")
-SIZES = {"small": 0.75, "medium": 1.0, "big": 1.3}
+SIZES = {"small": 0.78, "medium": 1.0, "big": 1.25}
 
 # Width and height of a medium thing in the foreground, as shares of the picture's side.
-FLYING = {"bird": (0.30, 0.22), "kite": (0.25, 0.34), "balloon": (0.21, 0.32), "butterfly": (0.27, 0.25)}
-SWIMMING = {"boat": (0.36, 0.34), "fish": (0.31, 0.21)}
+FLYING = {
+    "bird": (0.36, 0.26),
+    "kite": (0.29, 0.38),
+    "balloon": (0.24, 0.36),
+    "butterfly": (0.32, 0.29),
+}
+SWIMMING = {"boat": (0.42, 0.39), "fish": (0.37, 0.25)}
 STANDING = {
-    "house": (0.34, 0.33),
-    "tree": (0.28, 0.39),
-    "car": (0.38, 0.21),
-    "flower": (0.20, 0.32),
-    "cat": (0.26, 0.28),
-    "umbrella": (0.34, 0.33),
-    "tent": (0.37, 0.29),
-    "mushroom": (0.26, 0.28),
-    "ball": (0.21, 0.21),
-    "lighthouse": (0.18, 0.46),
+    "house": (0.39, 0.38),
+    "tree": (0.33, 0.45),
+    "car": (0.45, 0.25),
+    "flower": (0.25, 0.38),
+    "cat": (0.31, 0.33),
+    "umbrella": (0.40, 0.39),
+    "tent": (0.44, 0.34),
+    "mushroom": (0.32, 0.34),
+    "ball": (0.26, 0.26),
+    "lighthouse": (0.21, 0.52),
 }
 EXTENT = {**FLYING, **SWIMMING, **STANDING}
 KINDS = tuple(EXTENT)
 
 RELATIONS = ("left of", "right of", "above", "below", "in front of", "behind", "beside")
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom; shares of the side, from the top left
+Box = tuple[
+    float, float, float, float
+]  # left, top, right, bottom; shares of the side, from the top left
 
 
 @dataclass(frozen=True)
@@ -162,7 +169,10 @@ class SceneTable:
         width = max(len(scene.things) for scene in scenes)
         self.facts = {  # (N, things); "" where a scene has fewer
             field: np.array(
-                [[getattr(t, field) for t in s.things] + [""] * (width - len(s.things)) for s in scenes]
+                [
+                    [getattr(t, field) for t in s.things] + [""] * (width - len(s.things))
+                    for s in scenes
+                ]
             )
             for field in ("kind", "colour", "size")
         }
@@ -213,7 +223,10 @@ class SceneTable:
 def _relation_matrix(relation: str, things: Sequence[Thing], width: int) -> list[list[bool]]:
     inside = range(len(things))
     return [
-        [a in inside and b in inside and a != b and related(relation, things, a, b) for b in range(width)]
+        [
+            a in inside and b in inside and a != b and related(relation, things, a, b)
+            for b in range(width)
+        ]
         for a in range(width)
     ]
 

@@ -1,0 +1,193 @@
+"""From a profile to a trained, measured model in a folder: `python -m cliplib.train --profile quick`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+import transformers
+from tqdm.auto import tqdm
+
+import cliplib
+from cliplib.checkpoint import METRICS, load_profile
+from cliplib.config import PROFILES, Profile, get_profile, run_folder
+from cliplib.data import DataError, ensure, load_pairs
+from cliplib.encoders import CaptionTokenizer, hub_tokenizer, train_tokenizer
+from cliplib.features import image_inputs, text_inputs
+from cliplib.model import CLIP, build_clip
+from cliplib.picturebook import is_whole, load_pages, read_hash
+from cliplib.retrieval import embed_images, embed_texts, measure
+from cliplib.scenes import truth_matrix
+from cliplib.storage import write_json
+from cliplib.trainer import STATE, NotANumber, Split, Trainer
+
+
+def train(
+    profile: Profile, out: Path, resume: bool = False, test: bool = True, progress: bool = True
+) -> dict[str, float | str | int]:
+    """Trains the profile's model, keeps it in `out`, and returns what metrics.json there says.
+
+    `resume` goes on from the last whole checkpoint in `out`. `test=False` leaves the test split
+    unread: for every comparison of settings.
+    Raises: FileNotFoundError without data, weights or a checkpoint to resume; NotANumber when the
+    loss breaks.
+    """
+    if resume and not (out / STATE).exists():
+        raise FileNotFoundError(f"There is nothing to resume in {out}: it has no {STATE}.")
+    if not resume:
+        shutil.rmtree(out, ignore_errors=True)
+    torch.manual_seed(profile.seed)
+    torch.set_flush_denormal(True)  # tiny numbers slow a CPU down many times
+    folder = ensure(profile.data, progress)
+    pairs = load_pairs(folder, "train")
+    tokenizer = make_tokenizer(profile, pairs.captions)
+    model = build_clip(profile)
+    splits = {
+        split: prepare_split(profile, model, tokenizer, folder, split, progress)
+        for split in ("train", "val")
+    }
+    trainer = Trainer(profile, model, splits["train"])
+    if resume:
+        trainer.resume(out)
+    fit(trainer, splits["val"], out, tokenizer, progress)
+    metrics = describe_run(trainer, folder) | {
+        f"val_{name}": value for name, value in measure_split(trainer.model, splits["val"]).items()
+    }
+    if test:
+        metrics |= measure_split(
+            trainer.model, prepare_split(profile, model, tokenizer, folder, "test", progress)
+        )
+        if is_whole(folder):
+            unseen = prepare_split(profile, model, tokenizer, folder, "unseen", progress)
+            found = measure_split(trainer.model, unseen)
+            metrics |= {f"unseen_{name}": value for name, value in found.items()}
+    write_json(out / METRICS, metrics)
+    (out / STATE).unlink(missing_ok=True)  # only an unfinished run can be resumed
+    return metrics
+
+
+def fit(
+    trainer: Trainer, val: Split, out: Path, tokenizer: CaptionTokenizer, progress: bool = True
+) -> None:
+    """Runs the epochs that are left; after each one validation recall and a whole checkpoint."""
+    profile = trainer.profile
+    pictures = trainer.steps_an_epoch * profile.batch_size
+    bar = tqdm(
+        total=pictures * profile.epochs,
+        initial=pictures * trainer.epoch,
+        desc=f"training {profile.name}",
+        unit=" pictures",
+        disable=not progress,
+    )
+    with bar:
+        while trainer.epoch < profile.epochs:
+            trainer.run_epoch(bar)
+            trainer.validate(val)
+            trainer.save(out, tokenizer)
+
+
+def make_tokenizer(profile: Profile, captions: tuple[str, ...]) -> CaptionTokenizer:
+    """The pretrained encoder's own, or one learned from the training captions."""
+    if profile.text_pretrained:
+        return hub_tokenizer(profile.text_encoder, profile.max_tokens)
+    return train_tokenizer(captions, profile.vocabulary_size, profile.max_tokens)
+
+
+def prepare_split(
+    profile: Profile, model: CLIP, tokenizer: CaptionTokenizer, folder: Path, split: str,
+    progress: bool = True,
+) -> Split:  # fmt: skip
+    """Tokenises once; frozen encoders run over the split once, and what they said is kept."""
+    pairs = load_pairs(folder, split)
+    return Split(
+        pairs,
+        image_inputs(profile, model.image_encoder, pairs.paths(), progress),
+        text_inputs(profile, model.text_encoder, pairs.captions, tokenizer, progress),
+    )
+
+
+def measure_split(model: CLIP, split: Split) -> dict[str, float]:
+    """Recall on a whole split; on the picture book also the figures that its facts allow."""
+    return measure(
+        embed_images(model, split.images),
+        embed_texts(model, split.texts),
+        split.pairs.caption_image,
+        truth_of(split),
+    )
+
+
+def truth_of(split: Split) -> np.ndarray | None:
+    """Which caption truly describes which picture, (M, N), where the pictures' facts are known."""
+    if not is_whole(split.pairs.folder):
+        return None
+    pages = load_pages(split.pairs.folder, split.pairs.split)
+    meanings = [meaning for page in pages for meaning in page.meanings]
+    return truth_matrix(meanings, [page.scene for page in pages])
+
+
+def describe_run(trainer: Trainer, folder: Path) -> dict[str, float | str | int]:
+    """What was trained, on what, and where: stands beside the figures in metrics.json."""
+    return {
+        "profile": trainer.profile.name,
+        "seed": trainer.profile.seed,
+        "epochs": trainer.profile.epochs,
+        "train_seconds": round(trainer.seconds, 1),
+        "picturebook": read_hash(folder) if is_whole(folder) else "",
+        "cliplib": cliplib.__version__,
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        "device": str(trainer.device),
+    }
+
+
+def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m cliplib.train", description=__doc__)
+    parser.add_argument("--profile", choices=PROFILES, default=get_profile().name)
+    parser.add_argument("--out", type=Path, help="the run's folder (default: data/runs/PROFILE)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, help="instead of the profile's own")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last whole checkpoint"
+    )
+    parser.add_argument("--no-test", action="store_true", help="leave the test split unread")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    chosen = read_arguments(arguments)
+    profile = replace(PROFILES[chosen.profile], seed=chosen.seed)
+    if chosen.epochs:
+        profile = replace(profile, epochs=chosen.epochs)
+    out = chosen.out or run_folder(profile.name)
+    try:
+        if chosen.resume:
+            profile = load_profile(out)
+        metrics = train(profile, out, chosen.resume, test=not chosen.no_test)
+    except KeyboardInterrupt:
+        print(
+            f"\nInterrupted. Go on with: python -m cliplib.train --resume --out {out}",
+            file=sys.stderr,
+        )
+        return 130
+    except (DataError, OSError, ValueError, NotANumber) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps(metrics, indent=1))
+    print(f'The model is in {out}. Search with it: python -m cliplib.search "a red boat at night"')
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

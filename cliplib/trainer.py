@@ -1,0 +1,217 @@
+"""The training loop: rates, schedule, steps, history, checkpoints and resume."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from cliplib.checkpoint import HISTORY, load_weights, save_run, trained_tensors
+from cliplib.config import Profile
+from cliplib.data import Pairs, TokenTable, epoch_batches
+from cliplib.encoders import CaptionTokenizer, pick_device
+from cliplib.features import FeatureTable
+from cliplib.loss import contrastive_loss, loss_floor
+from cliplib.model import CLIP
+from cliplib.pictures import PictureStore
+from cliplib.retrieval import embed_images, recalls, to_device
+from cliplib.storage import read_tensors, write_tensors, write_text
+
+STATE = "training_state.safetensors"
+STEPS_A_ROW = 10  # of the history
+BETAS = (0.9, 0.98)  # Radford et al. 2021, appendix F
+
+
+class NotANumber(RuntimeError):
+    """The loss was not a finite number; the last good checkpoint stays."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split, ready for the model: its pairs and what the two encoders take."""
+
+    pairs: Pairs
+    images: PictureStore | FeatureTable
+    texts: TokenTable | FeatureTable
+
+
+def make_optimizer(model: CLIP, profile: Profile) -> torch.optim.AdamW:
+    """AdamW with a rate for each encoder and the heads; norms, biases and the scale never decay."""
+    rates = {
+        "image_encoder": 0.0 if profile.image_frozen else profile.image_lr,
+        "text_encoder": 0.0 if profile.text_frozen else profile.text_lr,
+    }
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        rate = rates.get(name.split(".")[0], profile.head_lr)
+        decay = profile.weight_decay if parameter.ndim >= 2 else 0.0
+        parameter.requires_grad_(rate > 0)
+        if rate > 0:
+            groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
+        betas=BETAS,
+        fused=True,
+    )
+
+
+def batch_accuracy(images: Tensor, texts: Tensor) -> float:
+    """The share of right picks inside a batch, both directions together; not recall.
+
+    Shapes: (B, E) twice.
+    """
+    cosines = images @ texts.T  # (B, B)
+    right = torch.arange(len(cosines), device=cosines.device)  # (B,)
+    return torch.cat([cosines.argmax(0) == right, cosines.argmax(1) == right]).float().mean().item()
+
+
+def rate_factor(step: int, steps: int, warmup: float) -> float:
+    """The share of the full rate at a step: rises linearly, then falls to 0 along half a cosine."""
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+
+class Trainer:
+    """Everything that a training step changes, and nothing else: so it can be saved and resumed."""
+
+    def __init__(self, profile: Profile, model: CLIP, train: Split) -> None:
+        self.profile = profile
+        self.device = pick_device()
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.train = train
+        self.optimizer = make_optimizer(self.model, profile)
+        self.steps_an_epoch = len(self.plan(0))
+        self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.epoch = 0  # the next one to run
+        self.step = 0
+        self.seconds = 0.0
+        self.history: list[dict[str, float]] = []
+        self._window: list[dict[str, float]] = []
+
+    def plan(self, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The epoch's batches: rows of pictures (B,) and of their captions (C, B)."""
+        return epoch_batches(
+            self.train.pairs,
+            self.profile.batch_size,
+            self.profile.captions_per_step,
+            self.profile.seed,
+            epoch,
+        )
+
+    def run_epoch(self, bar: tqdm) -> None:
+        started = time.perf_counter()
+        plan = self.plan(self.epoch)
+        self.model.train()
+        pictures = self.train.images.batches(rows for rows, _ in plan)
+        for images, (_, caption_rows) in zip(pictures, plan, strict=True):
+            self._window.append(self._step(images, caption_rows))
+            self._report(bar, len(images))
+        self.epoch += 1
+        self.seconds += time.perf_counter() - started
+
+    def _step(self, images: Tensor, caption_rows: np.ndarray) -> dict[str, float]:
+        """One step; every set of captions (one or two a picture) makes a loss of its own."""
+        image_embeddings = self.model.encode_image(
+            images.to(self.device, non_blocking=True)
+        )  # (B, E)
+        tokens = self.train.texts.batch(caption_rows.reshape(-1))
+        all_texts = self.model.encode_text(to_device(tokens, self.device))  # (C * B, E)
+        text_sets = all_texts.view(len(caption_rows), *image_embeddings.shape)  # (C, B, E)
+        scale = self.model.logit_scale
+        losses = [contrastive_loss(image_embeddings, texts, scale) for texts in text_sets]
+        loss = torch.stack(losses).mean()
+        if not torch.isfinite(loss):
+            raise NotANumber(
+                f"The loss is {loss.item()} at step {self.step}: training stops here, and the last good "
+                "checkpoint stays. Try lower learning rates."
+            )
+        self._set_rates()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.profile.clip_norm)
+        self.optimizer.step()
+        self.model.clamp_logit_scale()
+        self.step += 1
+        captions = self.train.pairs.captions
+        return {
+            "loss": loss.item(),
+            "floor": float(
+                np.mean([loss_floor([captions[i] for i in rows]) for rows in caption_rows])
+            ),
+            "accuracy": batch_accuracy(image_embeddings.detach(), text_sets[0].detach()),
+        }
+
+    def _set_rates(self) -> None:
+        steps = self.steps_an_epoch * self.profile.epochs
+        factor = rate_factor(self.step, steps, self.profile.warmup)
+        for group, full_rate in zip(self.optimizer.param_groups, self.full_rates, strict=True):
+            group["lr"] = full_rate * factor
+
+    def _report(self, bar: tqdm, pictures: int) -> None:
+        bar.update(pictures)
+        if self.step % STEPS_A_ROW and self.step % self.steps_an_epoch:
+            return
+        row: dict[str, float] = {"step": self.step, "epoch": self.step / self.steps_an_epoch}
+        row |= {name: float(np.mean([w[name] for w in self._window])) for name in self._window[0]}
+        row["log_b"] = math.log(self.profile.batch_size)
+        row["logit_scale"] = self.model.logit_scale.item()
+        row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        self.history.append(row)
+        self._window.clear()
+        bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
+
+    def validate(self, split: Split) -> None:
+        """Adds this epoch's validation recall to the history, by each picture's first caption."""
+        started = time.perf_counter()
+        first = [int(split.pairs.captions_of(row)[0]) for row in range(len(split.pairs.images))]
+        tokens = to_device(split.texts.batch(np.array(first)), self.device)
+        images = embed_images(self.model, split.images)  # (N, E)
+        with torch.inference_mode():
+            scores = self.model.encode_text(tokens) @ images.T  # (N, N)
+        found = recalls(scores.cpu().numpy(), np.arange(len(first)))
+        self.history[-1] |= {"val_t2i_r1": found["t2i_r1"], "val_t2i_r10": found["t2i_r10"]}
+        self.seconds += time.perf_counter() - started
+
+    def save(self, folder: Path, tokenizer: CaptionTokenizer) -> None:
+        """A checkpoint from which `resume` goes on; weights last, for they make it count."""
+        optimizer = self.optimizer.state_dict()
+        tensors = {
+            f"optimizer.{i}.{name}": tensor
+            for i, state in optimizer["state"].items()
+            for name, tensor in state.items()
+        }
+        trained = trained_tensors(self.model, self.profile)
+        tensors |= {f"model.{name}": tensor for name, tensor in trained.items()}
+        tensors["random"] = torch.get_rng_state()
+        about = {"epoch": str(self.epoch), "step": str(self.step), "seconds": str(self.seconds)}
+        write_text(folder / HISTORY, pd.DataFrame(self.history).to_csv(index=False))
+        write_tensors(folder / STATE, tensors, about)
+        save_run(folder, self.model, self.profile, tokenizer)
+
+    def resume(self, folder: Path) -> None:
+        """Goes back to the last checkpoint: on a CPU the end is bit for bit the uninterrupted one."""
+        tensors, about = read_tensors(folder / STATE)
+        weights = {
+            k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")
+        }
+        load_weights(self.model, self.profile, weights, str(folder / STATE))
+        content = self.optimizer.state_dict()
+        for key, tensor in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                content["state"].setdefault(int(index), {})[name] = tensor
+        self.optimizer.load_state_dict(content)
+        torch.set_rng_state(tensors["random"])
+        self.epoch, self.step = int(about["epoch"]), int(about["step"])
+        self.seconds = float(about["seconds"])
+        history = pd.read_csv(folder / HISTORY, float_precision="round_trip")
+        self.history = history[history["step"] <= self.step].to_dict("records")
