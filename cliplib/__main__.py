@@ -1,0 +1,14 @@
+"""`python -m cliplib` lists the commands."""
+
+COMMANDS = """Commands of cliplib; each explains itself with --help:
+
+  python -m cliplib.data      draws the picture book, or checks a data set
+                              python -m cliplib.data picturebook
+  python -m cliplib.train     trains a model
+                              python -m cliplib.train --profile quick
+  python -m cliplib.search    finds pictures by words, by a picture or by both
+                              python -m cliplib.search "a red boat at night"
+"""
+
+if __name__ == "__main__":
+    print(COMMANDS, end="")

@@ -1,0 +1,264 @@
+"""Finds pictures by words, by a picture or by both, and captions for a picture.
+
+The encoders' features of a gallery are kept on disk, keyed by weights, files and transform.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cliplib import plots
+from cliplib.checkpoint import Run, find_run, load_run
+from cliplib.config import PROFILES, data_root, get_profile
+from cliplib.data import TokenTable, ensure, list_images, load_pairs
+from cliplib.encoders import pick_device
+from cliplib.features import caption_features, picture_features
+from cliplib.layout import read_captions
+from cliplib.model import CLIP
+from cliplib.retrieval import closest, embed_images, embed_texts
+
+
+@dataclass(frozen=True, eq=False)
+class PictureIndex:
+    """A gallery of N pictures and where they lie in the shared space."""
+
+    paths: tuple[Path, ...]  # (N,)
+    embeddings: Tensor  # (N, E) unit rows
+
+
+@dataclass(frozen=True, eq=False)
+class CaptionIndex:
+    """M different captions and where they lie in the shared space."""
+
+    captions: tuple[str, ...]  # (M,)
+    embeddings: Tensor  # (M, E) unit rows
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found, a picture's path or a caption, and its cosine to the query."""
+
+    item: Path | str
+    score: float
+
+
+def build_index(run: Run, paths: Sequence[Path], progress: bool = True) -> PictureIndex:
+    """Makes pictures ready to be searched; each is decoded only if its features are not kept yet.
+
+    Raises: ValueError when there are no pictures or some cannot be decoded.
+    """
+    if not paths:
+        raise ValueError("There are no pictures to search: the list of paths is empty.")
+    model = _ready(run)
+    name = f"{run.profile.image_encoder}:{run.profile.image_output}"
+    features = picture_features(model.image_encoder, name, paths, run.transform, progress)
+    return PictureIndex(tuple(paths), embed_images(model, features).cpu())
+
+
+def build_caption_index(run: Run, captions: Sequence[str], progress: bool = True) -> CaptionIndex:
+    """Makes captions ready to be searched; equal ones stand in the index once.
+
+    Raises: ValueError when there are none, or one is empty.
+    """
+    _check_words(captions)
+    model, profile = _ready(run), run.profile
+    features = caption_features(
+        model.text_encoder, profile.text_encoder, captions, run.tokenizer, progress
+    )
+    first_row = {caption: row for row, caption in reversed(list(enumerate(captions)))}
+    different = tuple(dict.fromkeys(captions))
+    rows = [first_row[caption] for caption in different]
+    return CaptionIndex(different, embed_texts(model, features).cpu()[rows])
+
+
+def embed_words(run: Run, sentences: Sequence[str]) -> Tensor:
+    """Sentences as unit vectors, (Q, E). Raises: ValueError when one is empty."""
+    _check_words(sentences)
+    tokens = TokenTable(run.tokenizer.encode(sentences), run.tokenizer.pad_id)
+    return embed_texts(_ready(run), tokens).cpu()
+
+
+@torch.inference_mode()
+def embed_picture(run: Run, path: Path) -> Tensor:
+    """A picture as a unit vector, (E,). Raises: DataError when it cannot be decoded."""
+    picture = run.transform.normalise(run.transform.load(path)[None])  # (1, 3, H, W)
+    return _ready(run).encode_image(picture.to(pick_device()))[0].cpu()
+
+
+def by_words(run: Run, index: PictureIndex, sentence: str, k: int) -> list[Answer]:
+    """The k pictures that a sentence fits best. Raises: ValueError (no words, k below 1)."""
+    return _closest(embed_words(run, [sentence])[0], index.paths, index.embeddings, k)
+
+
+def by_picture(run: Run, index: PictureIndex, path: Path, k: int) -> list[Answer]:
+    """The k pictures that are most alike one; if it is in the index, it finds itself first.
+
+    Raises: ValueError (a picture that cannot be decoded, k below 1).
+    """
+    return _closest(embed_picture(run, path), index.paths, index.embeddings, k)
+
+
+def by_picture_and_words(
+    run: Run, index: PictureIndex, path: Path, words: str, k: int, words_weight: float = 0.5
+) -> list[Answer]:
+    """The k pictures closest to a mixture: words_weight of the words, the rest of the picture.
+
+    Raises: ValueError (no words, a weight not from 0 to 1, k below 1).
+    """
+    if not 0 <= words_weight <= 1:
+        raise ValueError(f"words_weight is a share from 0 to 1, not {words_weight}.")
+    words_part = words_weight * embed_words(run, [words])[0]
+    mixture = words_part + (1 - words_weight) * embed_picture(run, path)  # (E,)
+    return _closest(F.normalize(mixture, dim=0), index.paths, index.embeddings, k)
+
+
+def captions_for(run: Run, index: CaptionIndex, path: Path, k: int) -> list[Answer]:
+    """The k captions that fit a picture best.
+
+    Raises: ValueError (a picture that cannot be decoded, k below 1).
+    """
+    return _closest(embed_picture(run, path), index.captions, index.embeddings, k)
+
+
+def _closest(
+    query: Tensor, items: Sequence[Path] | Sequence[str], embeddings: Tensor, k: int
+) -> list[Answer]:
+    if k < 1:
+        raise ValueError(f"k is how many answers are wanted, at least 1, not {k}.")
+    scores, rows = closest(query, embeddings, k)
+    pairs = zip(rows.tolist(), scores.tolist(), strict=True)
+    return [Answer(items[row], score) for row, score in pairs]
+
+
+def _ready(run: Run) -> CLIP:
+    """The run's model where it is fastest: its encoders may have been moved there before."""
+    return run.model.to(pick_device()).eval()
+
+
+def _check_words(sentences: Sequence[str]) -> None:
+    if not sentences or not all(sentence.strip() for sentence in sentences):
+        raise ValueError('The query is empty: say what to look for, such as "a red boat at night".')
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What the command searches; `captions` has a picture's own where there are any."""
+
+    title: str
+    paths: list[Path]
+    captions: dict[str, list[str]]  # by file name
+
+
+def find_gallery(data: str, folder: Path | None, split: str | None) -> Gallery:
+    """A split of a data set, or all pictures of any folder, with or without captions.
+
+    Raises: DataError when there are none.
+    """
+    if folder is not None and split is None:
+        has_captions = (folder / "captions.txt").is_file() and (folder / "Images").is_dir()
+        captions = read_captions(folder)[0] if has_captions else {}
+        return Gallery(str(folder), list_images(folder), captions)
+    pairs = load_pairs(folder or ensure(data), split or "test")
+    captions = {
+        name: [pairs.captions[row] for row in pairs.captions_of(image_row)]
+        for image_row, name in enumerate(pairs.images)
+    }
+    return Gallery(f"{pairs.folder}, split {pairs.split}", pairs.paths(), captions)
+
+
+def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m cliplib.search",
+        description="Finds pictures by words, by a picture or by both, and captions for a picture; "
+        "prints the answers and draws them.",
+    )
+    add = parser.add_argument
+    add("words", nargs="*", help='what to look for: "a red boat at night"')
+    add("--picture", type=Path, help="look for pictures like this one; with words, for a mixture")
+    add("--captions", action="store_true", help="look for captions of --picture instead")
+    add("--profile", choices=PROFILES, default=get_profile().name, help="default: %(default)s")
+    add("--run", type=Path, help="a run's folder; default: the profile's newest finished run")
+    add("--split", help="train, val, test, unseen or all; default: test, or all of --folder")
+    add("--folder", type=Path, help="any folder of pictures; default: the data set of the run")
+    add("--top", type=int, default=8, help="how many answers; default: %(default)s")
+    add("--out", type=Path, default=data_root() / "answers.png", help="default: %(default)s")
+    return parser.parse_args(arguments)
+
+
+def search(chosen: argparse.Namespace) -> None:
+    """What the command does: says which model and gallery, prints the answers and draws them."""
+    words = " ".join(chosen.words).strip()
+    if chosen.captions and (words or chosen.picture is None):
+        raise ValueError("--captions looks for captions of a picture: give --picture and no words.")
+    if chosen.picture is None:
+        _check_words([words])
+    run = load_run(find_run(chosen.profile, chosen.run))
+    print(f"Model: {run.folder} (profile {run.profile.name})")
+    gallery = find_gallery(run.profile.data, chosen.folder, chosen.split)
+    print(f"Gallery: {gallery.title}, {len(gallery.paths):,} pictures")
+    if chosen.captions:
+        answers = find_captions(run, gallery, chosen.picture, chosen.top)
+    else:
+        answers = find_pictures(run, gallery, words, chosen.picture, chosen.top)
+    plots.save(chosen.out)
+    print(table(answers, gallery.captions))
+    print(f"Picture of the answers: {chosen.out}")
+
+
+def find_pictures(
+    run: Run, gallery: Gallery, words: str, picture: Path | None, top: int
+) -> list[Answer]:
+    """The gallery's best pictures, drawn as the current figure."""
+    index = build_index(run, gallery.paths)
+    if picture is None:
+        answers = by_words(run, index, words, top)
+    elif words:
+        answers = by_picture_and_words(run, index, picture, words, top)
+    else:
+        answers = by_picture(run, index, picture, top)
+    query = ", ".join(part for part in (picture and f"like {picture.name}", words) if part)
+    plots.text_to_image_grid([query], [[a.item for a in answers]], [[a.score for a in answers]])
+    return answers
+
+
+def find_captions(run: Run, gallery: Gallery, picture: Path, top: int) -> list[Answer]:
+    """The gallery's best captions for a picture, drawn as the current figure."""
+    captions = [caption for own in gallery.captions.values() for caption in own]
+    if not captions:
+        raise ValueError(f"{gallery.title} has no captions to choose from: leave --captions out.")
+    print(f"Captions: {len(set(captions)):,} different ones")
+    answers = captions_for(run, build_caption_index(run, captions), picture, top)
+    plots.image_to_text_grid([picture], [[a.item for a in answers]], [[a.score for a in answers]])
+    return answers
+
+
+def table(answers: Sequence[Answer], captions: dict[str, list[str]]) -> str:
+    """The answers as text: rank, score and caption, or file name and the picture's first caption."""
+    names = [a.item.name if isinstance(a.item, Path) else a.item for a in answers]
+    width = max(map(len, names))
+    rows = [
+        f"{rank:4}  {answer.score:5.2f}  {name:{width}}  {captions.get(name, [''])[0]}".rstrip()
+        for rank, (answer, name) in enumerate(zip(answers, names, strict=True), start=1)
+    ]
+    return "\n".join(["rank  score  answer", *rows])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    try:
+        search(read_arguments(arguments))
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

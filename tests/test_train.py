@@ -1,0 +1,216 @@
+"""Training on a small drawn book: the loop, its history, its checkpoints and what resuming gives."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cliplib import picturebook, train, trainer
+from cliplib.checkpoint import load_run
+from cliplib.config import QUICK, Profile
+from cliplib.data import load_pairs
+from cliplib.storage import read_tensors
+from cliplib.trainer import NotANumber, batch_accuracy, make_optimizer, rate_factor
+
+TINY = replace(
+    QUICK, image_size=32, text_width=64, embed_dim=32, epochs=3, batch_size=16, head_dropout=0.1
+)
+SIZES = {"train": 64, "val": 16, "test": 16, "unseen": 8}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_book(tmp_path_factory: pytest.TempPathFactory):
+    """A whole picture book of 104 pictures in a data folder of this module's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPLIB_DATA", str(tmp_path_factory.mktemp("data")))
+        patch.setattr(picturebook, "SPLIT_SIZES", SIZES)
+        yield
+
+
+def tensors_of(run: Path) -> dict[str, torch.Tensor]:
+    return read_tensors(run / "model.safetensors")[0]
+
+
+@pytest.fixture(scope="module")
+def finished(small_book: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "finished"
+    train.train(TINY, out, progress=False)
+    return out
+
+
+def test_metrics_have_every_promised_key(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    recalls = {f"{way}_r{k}" for way in ("t2i", "i2t") for k in (1, 5, 10)}
+    keys = recalls | {"gallery_images", "gallery_captions", "first_answer_true"}
+    keys |= {"t2i_r1_of_ceiling", "t2i_r10_of_ceiling"}
+    expected = {before + key for before in ("", "val_", "unseen_") for key in keys}
+    expected |= {"train_seconds", "profile", "seed", "picturebook", "torch", "machine"}
+    assert expected <= set(metrics)
+    assert (metrics["gallery_images"], metrics["gallery_captions"]) == (16, 80)
+    assert metrics["unseen_gallery_images"] == 8
+    assert 0 < metrics["train_seconds"] < 600
+
+
+def test_history_has_log_b_floor_scale_and_validation_recall_at_each_epochs_end(
+    finished: Path,
+) -> None:
+    history = pd.read_csv(finished / "history.csv")
+    assert (history["log_b"] - math.log(16)).abs().max() < 1e-12
+    assert (history["floor"] <= history["loss"]).all()
+    assert history["val_t2i_r10"].notna().sum() == TINY.epochs
+    assert history["step"].iloc[-1] == 4 * TINY.epochs
+    assert history["logit_scale"].between(1, 100).all()
+
+
+def test_no_test_leaves_the_test_split_unread(tmp_path: Path, monkeypatch) -> None:
+    read = []
+    monkeypatch.setattr(
+        train, "load_pairs", lambda folder, split: read.append(split) or load_pairs(folder, split)
+    )
+    metrics = train.train(replace(TINY, epochs=1), tmp_path / "run", test=False, progress=False)
+    assert "t2i_r1" not in metrics and "val_t2i_r1" in metrics
+    assert set(read) == {"train", "val"}
+
+
+def test_training_lowers_the_loss_and_beats_chance(tmp_path: Path) -> None:
+    metrics = train.train(replace(TINY, epochs=30), tmp_path / "run", test=False, progress=False)
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert history["loss"].iloc[-1] < 0.5 * history["loss"].iloc[0]
+    assert metrics["val_t2i_r5"] > 1.3 * 5 / 16
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_others(
+    finished: Path, tmp_path: Path
+) -> None:
+    train.train(TINY, tmp_path / "again", test=False, progress=False)
+    train.train(replace(TINY, seed=1), tmp_path / "other", test=False, progress=False)
+    first, again, other = map(tensors_of, (finished, tmp_path / "again", tmp_path / "other"))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["image_projection.weight"], other["image_projection.weight"])
+
+
+def interrupt_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the next training stop as Ctrl-C does, in the middle of an epoch."""
+    untouched = trainer.Trainer._step
+
+    def step(self: trainer.Trainer, *batch: object) -> dict[str, float]:
+        if self.step == epochs * self.steps_an_epoch + 2:
+            raise KeyboardInterrupt
+        return untouched(self, *batch)
+
+    monkeypatch.setattr(trainer.Trainer, "_step", step)
+
+
+def test_resuming_gives_bit_for_bit_what_an_uninterrupted_run_gives(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(TINY, out, progress=False)
+    torch.manual_seed(999)  # whatever happened meanwhile
+    assert not (out / "metrics.json").exists()
+    train.train(TINY, out, resume=True, progress=False)
+    whole, resumed = tensors_of(finished), tensors_of(out)
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert (out / "history.csv").read_text() == (finished / "history.csv").read_text()
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in (finished, out)]
+    assert metrics[0]["t2i_r1"] == metrics[1]["t2i_r1"]
+
+
+def test_a_cut_write_leaves_the_last_checkpoint_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(TINY, out, progress=False)
+    before = (out / trainer.STATE).read_bytes()
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cliplib.storage.save_file", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            train.train(TINY, out, resume=True, progress=False)
+    assert (out / trainer.STATE).read_bytes() == before
+    assert not list(out.glob("*.aside"))
+
+
+def test_a_loss_that_is_not_a_number_stops_training_and_keeps_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    losses = []
+
+    def breaks_in_second_epoch(images, texts, scale):
+        losses.append(1)
+        return trainer.F_loss(images, texts, scale) * (math.nan if len(losses) > 12 else 1)
+
+    monkeypatch.setattr(trainer, "F_loss", trainer.contrastive_loss, raising=False)
+    monkeypatch.setattr(trainer, "contrastive_loss", breaks_in_second_epoch)
+    with pytest.raises(NotANumber, match="step 6"):
+        train.train(TINY, out, progress=False)
+    assert all(torch.isfinite(t).all() for t in tensors_of(out).values() if t.is_floating_point())
+    assert not (out / "metrics.json").exists()
+
+
+def test_the_command_tells_faults_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(["--resume", "--out", str(tmp_path / "nothing")]) == 1
+    assert "nothing to resume" in capsys.readouterr().err
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train", interrupted)
+    assert train.main(["--out", str(tmp_path / "run")]) == 130
+    assert f"--resume --out {tmp_path / 'run'}" in capsys.readouterr().err
+
+
+def test_norms_biases_and_scale_never_decay_and_groups_have_their_own_rates() -> None:
+    model = train.build_clip(TINY)
+    profile: Profile = replace(TINY, image_lr=1e-3, text_lr=2e-3, head_lr=3e-3)
+    groups = make_optimizer(model, profile).param_groups
+    settings = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    for name, parameter in model.named_parameters():
+        rate, decay = settings[id(parameter)]
+        expected = {"image_encoder": 1e-3, "text_encoder": 2e-3}.get(name.split(".")[0], 3e-3)
+        assert rate == expected, name
+        assert decay == (profile.weight_decay if parameter.ndim > 1 else 0), name
+    assert settings[id(model.log_logit_scale)] == (3e-3, 0)
+
+
+def test_rate_rises_in_warmup_and_falls_to_zero() -> None:
+    factors = [rate_factor(step, 100, 0.1) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1) and factors[9] == 1.0 == max(factors)
+    assert all(a > b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert factors[-1] < 0.001
+
+
+def test_batch_accuracy_counts_both_directions() -> None:
+    images = torch.eye(3)
+    texts = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0.9, 0.1]])
+    # picture 2 finds caption 2 (0.1 > 0); caption 2 finds picture 1
+    assert batch_accuracy(images, texts) == pytest.approx(5 / 6)
+
+
+def test_a_run_can_be_loaded_and_gives_unit_vectors(finished: Path) -> None:
+    run = load_run(finished)
+    pixels = np.zeros((2, run.transform.size, run.transform.size, 3), np.uint8)
+    embeddings = run.model.encode_image(run.transform.normalise(pixels))
+    assert torch.allclose(embeddings.norm(dim=1), torch.ones(2), atol=1e-6)
