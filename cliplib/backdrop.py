@@ -18,8 +18,7 @@ def sun_place(scene: Scene) -> tuple[float, float]:
     """Where the sun or moon stands, even if clouds hide it."""
     chance = Random(f"{scene.decoration_seed} sun")
     x = chance.uniform(0.10, 0.36) if chance.random() < 0.5 else chance.uniform(0.64, 0.90)
-    low = scene.horizon - chance.uniform(0.03, 0.07)
-    return x, low if scene.sky == "sunset" else chance.uniform(0.11, 0.18)
+    return x, scene.horizon - 0.05 if scene.sky == "sunset" else chance.uniform(0.11, 0.18)
 
 
 def _cloud(brush: Brush, x: float, y: float, width: float, body: Ink, shade: Ink) -> None:
@@ -30,8 +29,8 @@ def _cloud(brush: Brush, x: float, y: float, width: float, body: Ink, shade: Ink
     for ink, sink in ((shade, 0.05 * width), (body, 0.0)):
         for lump_x, lump_y, radius in lumps:
             brush.disc(lump_x, lump_y + sink, radius - sink / 3, ink)
-        top, bottom = y - width * 0.08, y + width * 0.11
-        brush.ellipse((x - width / 2, top + sink, x + width / 2, bottom + sink), ink)
+        low = y + sink
+        brush.ellipse((x - width / 2, low - width * 0.08, x + width / 2, low + width * 0.11), ink)
 
 
 def _clouds(brush: Brush, lowest: float, number: int, body: Ink, shade: Ink) -> None:
@@ -69,8 +68,8 @@ def _night(brush: Brush, horizon: float, x: float, y: float) -> None:
     brush.glow(x, y, (0.28, 0.28), (190, 200, 255), 160)
     if chance.random() < 0.5:
         brush.disc(x, y, 0.078, moon)
-        for dx, dy, radius in path("-2.5,-2,1.6 2,2,2 2.5,-3,1"):
-            brush.disc(x + dx, y + dy, radius, (228, 220, 186))
+        brush.disc(x - 0.02, y - 0.015, 0.02, (228, 220, 186))
+        brush.disc(x + 0.022, y + 0.02, 0.025, (228, 220, 186))
     else:
         brush.disc(x, y, 0.083, (40, 50, 104))
         inner = arc(x + 0.033, y - 0.022, 0.068, 0.677, 0.136)
@@ -78,11 +77,12 @@ def _night(brush: Brush, horizon: float, x: float, y: float) -> None:
 
 
 def _rain(brush: Brush, horizon: float, x: float, y: float) -> None:
-    rows = (((104, 112, 126), (84, 92, 106)), ((136, 143, 155), (98, 106, 120)))
-    for row, (body, shade) in enumerate(rows):
-        for i in range(4):
-            x, y = (i + brush.chance.uniform(0.2, 0.8)) / 4, brush.chance.uniform(0.05, 0.10)
-            _cloud(brush, x, y + 0.08 * row, 0.40, body, shade)
+    chance, puffs = brush.chance, []
+    for i in range(12):
+        puffs.append(((i + chance.random()) / 12, chance.uniform(0.03, 0.13), 0.05 + i % 3 / 50))
+    for lift, ink in ((0.0, (90, 98, 112)), (0.016, (122, 130, 143)), (0.045, (138, 145, 157))):
+        for puff_x, puff_y, radius in puffs:
+            brush.disc(puff_x, puff_y - lift, radius - 0.3 * lift, ink)
 
 
 def _snowfall(brush: Brush, horizon: float, x: float, y: float) -> None:
@@ -103,16 +103,12 @@ def _rainbow(brush: Brush, horizon: float, x: float, y: float) -> None:
 
 def _rolling(brush: Brush, y: float, height: float) -> list[Point]:
     """A hilly line from the left to the right border, and the lower corners of the page."""
-    start, more, slow = (brush.chance.uniform(0, math.tau) for _ in range(3))
-    hills = [
-        (
-            x,
-            y
-            - height * (0.7 * math.sin(start + (3 + slow / 2) * x) + 0.3 * math.sin(more + 9 * x)),
-        )
-        for x in np.linspace(0, 1, 33).tolist()
-    ]
-    return [*hills, (1.0, 1.0), (0.0, 1.0)]
+    start, more, pace = (brush.chance.uniform(0, math.tau) for _ in range(3))
+    line = []
+    for x in np.linspace(0, 1, 33).tolist():
+        hill = 0.7 * math.sin(start + (3 + pace / 2) * x) + 0.3 * math.sin(more + 9 * x)
+        line.append((x, y - height * hill))
+    return [*line, (1.0, 1.0), (0.0, 1.0)]
 
 
 def _below(y: float) -> list[Point]:
@@ -132,8 +128,7 @@ def _somewhere(brush: Brush, horizon: float) -> tuple[float, float, float]:
 def _flecks(brush: Brush, horizon: float, number: int, size: float, inks: Sequence[Ink]) -> None:
     for _ in range(number):
         x, y, near = _somewhere(brush, horizon)
-        box = (x, y, x + size * near, y + 0.7 * size * near)
-        brush.ellipse(box, brush.chance.choice(inks))
+        brush.ellipse((x, y, x + size * near, y + 0.7 * size * near), brush.chance.choice(inks))
 
 
 def _grass(brush: Brush, horizon: float) -> None:
@@ -147,8 +142,7 @@ def _grass(brush: Brush, horizon: float) -> None:
     for _ in range(34):
         x, y, near = _somewhere(brush, horizon)
         blades = ((x + dx * near, y - dy * near) for dx, dy in path("-1.2,2 0,0 0,3 0,0 1.3,1.8"))
-        ink = chance.choice(((46, 118, 44), (66, 138, 50), (156, 206, 96)))
-        brush.line(list(blades), 0.005, ink)
+        brush.line(list(blades), 0.005, chance.choice(((46, 118, 44), (156, 206, 96))))
     petals = (WHITE, (255, 236, 120), (255, 200, 220))
     _flecks(brush, horizon, chance.randint(10, 20), 0.017, petals)
 
@@ -174,7 +168,6 @@ def _snow(brush: Brush, horizon: float) -> None:
     drift = _rolling(brush, horizon + brush.chance.uniform(0.4, 0.6) * (1 - horizon), 0.04)
     brush.fade(drift, ((252, 254, 255), (214, 228, 248)))
     brush.line(drift[:-2], 0.006, (200, 217, 243))
-    _flecks(brush, horizon, 24, 0.010, (WHITE, (186, 206, 240)))
 
 
 def _sea(brush: Brush, horizon: float) -> None:
@@ -209,37 +202,27 @@ def _road(brush: Brush, horizon: float) -> None:
     brush.rectangle((0.0, horizon, 1.0, kerb), (206, 200, 192))
     for x in np.arange(-0.2, 1.2, 0.09).tolist():
         brush.line([(x, horizon), (x + 0.12 * (x - 0.5), kerb)], 0.005, joint)
-    brush.line([(0.0, horizon + 0.035), (1.0, horizon + 0.035)], 0.005, joint)
     brush.fade(_below(kerb), ((128, 130, 136), (98, 100, 108)))
     brush.rectangle((0.0, kerb, 1.0, kerb + 0.018), (232, 228, 220))
-    brush.rectangle((0.0, kerb + 0.018, 1.0, kerb + 0.030), (150, 148, 148))
     y, shift = kerb + 0.03 + 0.5 * (0.97 - kerb), brush.chance.uniform(-0.2, 0.0)
     for x in np.arange(shift, 1.0, 0.22).tolist():
-        dash = [
-            (x + 0.012, y - 0.013),
-            (x + 0.132, y - 0.013),
-            (x + 0.12, y + 0.013),
-            (x, y + 0.013),
-        ]
+        dash = [(x + dx, y + dy) for dx, dy in path("1.2,-1.3 13.2,-1.3 12,1.3 0,1.3")]
         brush.polygon(dash, (250, 246, 226))
-    _flecks(brush, kerb, 24, 0.010, ((88, 90, 96), (140, 142, 148)))
 
 
 def _glitter(brush: Brush, horizon: float, x: float, ink: Ink) -> None:
     for i in range(16):
         depth = (i + brush.chance.random()) / 16
-        y, half = horizon + 0.01 + depth * 0.6 * (1 - horizon), 0.02 + 0.05 * depth
-        left = x - half + brush.chance.uniform(-0.06, 0.06) * (0.5 + depth)
-        brush.ellipse((left, y, left + 2 * half, y + 0.004 + 0.008 * depth), (*ink, 190))
+        y, wide = horizon + 0.01 + depth * 0.6 * (1 - horizon), 0.04 + 0.10 * depth
+        left = x - wide / 2 + brush.chance.uniform(-0.06, 0.06) * (0.5 + depth)
+        brush.ellipse((left, y, left + wide, y + 0.004 + 0.008 * depth), (*ink, 190))
 
 
 def _puddles(brush: Brush, horizon: float) -> None:
     for _ in range(4):
         x, y, near = _somewhere(brush, horizon + 0.04)
-        half = brush.chance.uniform(0.06, 0.12) * near
-        for share, ink in ((1.0, (176, 192, 208, 170)), (0.6, (206, 218, 228, 120))):
-            wide, high = half * share, half * share / 4
-            brush.ellipse((x - wide, y - high, x + wide, y + high), ink)
+        wide = brush.chance.uniform(0.06, 0.12) * near
+        brush.ellipse((x - wide, y - wide / 4, x + wide, y + wide / 4), (186, 200, 214, 180))
 
 
 def _raindrops(brush: Brush) -> None:
@@ -249,16 +232,12 @@ def _raindrops(brush: Brush) -> None:
         brush.line([(x, y), (x - 0.35 * length, y + length)], 0.006, (226, 236, 246, 165))
 
 
-def _snowflakes(brush: Brush) -> None:
+def _snowflakes(brush: Brush, number: int, largest: float, stars: int) -> None:
     chance = brush.chance
-    for _ in range(60):
-        brush.disc(chance.random(), chance.random(), chance.uniform(0.006, 0.015), WHITE)
-    for _ in range(14):
-        x, y, turn = chance.random(), chance.random(), chance.random()
-        for angle in (turn, turn + math.pi / 3, turn + math.tau / 3):
-            dx, dy = 0.026 * math.cos(angle), 0.026 * math.sin(angle)
-            brush.line([(x - dx, y - dy), (x + dx, y + dy)], 0.007, WHITE)
-        brush.disc(x, y, 0.011, WHITE)
+    for _ in range(number):
+        brush.disc(chance.random(), chance.random(), chance.uniform(0.4, 1) * largest, WHITE)
+    for _ in range(stars):
+        brush.polygon(_star(chance.random(), chance.random(), 0.03, 6, 0.3), WHITE)
 
 
 @dataclass(frozen=True)
@@ -280,19 +259,18 @@ SNOWFALL = ((150, 150, 184), (178, 176, 206), (208, 205, 226))
 RAINBOW = ((126, 178, 222), (176, 210, 234), (232, 240, 240))
 SKY_LOOKS = {
     "day": Sky(_day, DAY, FULL_LIGHT, FULL_LIGHT, (255, 250, 214)),
-    "sunset": Sky(_sunset, SUNSET, (1.0, 0.80, 0.72), (1.0, 0.95, 0.91), (255, 214, 120)),
-    "night": Sky(_night, NIGHT, (0.47, 0.48, 0.65), (0.92, 0.90, 0.94), (214, 220, 250)),
+    "sunset": Sky(_sunset, SUNSET, (1.0, 0.80, 0.72), (1.0, 0.96, 0.92), (255, 214, 120)),
+    "night": Sky(_night, NIGHT, (0.47, 0.48, 0.65), (1.0, 0.97, 0.98), (214, 220, 250)),
     "rain": Sky(_rain, RAIN, (0.76, 0.80, 0.84), (0.92, 0.93, 0.95), None),
     "snowfall": Sky(_snowfall, SNOWFALL, (0.94, 0.95, 0.98), (0.98, 0.98, 1.0), None),
     "rainbow": Sky(_rainbow, RAINBOW, FULL_LIGHT, FULL_LIGHT, None),
 }
-GROUND_PAINTERS: dict[str, Callable[[Brush, float], None]] = {
-    "grass": _grass,
-    "sand": _sand,
-    "snow": _snow,
-    "sea": _sea,
-    "road": _road,
+LIGHT_ON_GROUND: dict[tuple[str, str], Light] = {  # where the sky's own would mislead
+    ("sunset", "road"): (0.94, 0.87, 0.86),
+    ("night", "sand"): (0.73, 0.82, 1.12),
+    ("night", "snow"): (0.60, 0.65, 0.84),
 }
+GROUND_PAINTERS = {"grass": _grass, "sand": _sand, "snow": _snow, "sea": _sea, "road": _road}
 
 
 def paint_backdrop(image: Image.Image, scene: Scene) -> None:
@@ -301,12 +279,15 @@ def paint_backdrop(image: Image.Image, scene: Scene) -> None:
     air = Brush(image, PAGE, FULL_LIGHT, False, Random(f"{scene.decoration_seed} sky"))
     air.fade([(0, 0), (1, 0), (1, horizon + 0.05), (0, horizon + 0.05)], look.stops)
     look.paint(air, horizon, sun_x, sun_y)
-    earth = Brush(image, PAGE, look.on_ground, False, Random(f"{scene.decoration_seed} ground"))
+    light = LIGHT_ON_GROUND.get((scene.sky, scene.ground), look.on_ground)
+    earth = Brush(image, PAGE, light, False, Random(f"{scene.decoration_seed} ground"))
     GROUND_PAINTERS[scene.ground](earth, horizon)
     if scene.ground == "sea" and look.glitter:
         _glitter(air, horizon, sun_x, look.glitter)
     if scene.sky == "rain" and scene.ground != "sea":
         _puddles(air, horizon)
+    elif scene.sky == "snowfall":  # the larger flakes stay behind the things
+        _snowflakes(air, 60, 0.015, 14)
 
 
 def paint_weather(image: Image.Image, scene: Scene) -> None:
@@ -315,4 +296,4 @@ def paint_weather(image: Image.Image, scene: Scene) -> None:
     if scene.sky == "rain":
         _raindrops(air)
     elif scene.sky == "snowfall":
-        _snowflakes(air)
+        _snowflakes(air, 24, 0.008, 0)

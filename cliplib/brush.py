@@ -30,9 +30,6 @@ COLOUR_INKS: dict[str, Ink] = {
     "pink": (250, 136, 190),
     "white": (250, 250, 250),
 }
-BLACK, WOOD, CREAM = (34, 30, 40), (134, 90, 52), (244, 226, 190)
-GLASS, LAMP, LEAF, BEAK = (184, 222, 244), (255, 222, 110), (70, 150, 60), (246, 176, 40)
-CLEAR = (0, 0, 0, 0)
 EDGE_WIDTH = 0.006  # share of the picture's side
 
 
@@ -53,11 +50,12 @@ class Coat:
 
 
 def coat_of(colour: str) -> Coat:
+    """The tones in which a thing of that colour is painted."""
     base = COLOUR_INKS[colour]
     if colour == "white":
         return Coat(base, WHITE, (216, 222, 234), (112, 120, 142), (206, 214, 228))
     red, green, blue = base
-    dark = (round(red * 0.84), round(green * 0.76), round(blue * 0.80))
+    dark = (round(red * 0.86), round(green * 0.79), round(blue * 0.84))
     edge = (round(red * 0.52), round(green * 0.42), round(blue * 0.50))
     return Coat(base, mix(base, WHITE, 0.3), dark, edge, mix(base, WHITE, 0.86))
 

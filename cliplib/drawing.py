@@ -1,362 +1,18 @@
-"""Draws scenes as pictures for a children's book: one function per kind of thing, and `draw`."""
+"""Draws scenes as pictures for a children's book."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
 from PIL import Image, ImageFont
 
-from cliplib.backdrop import (
-    GROUND_PAINTERS,
-    PAGE,
-    SKY_LOOKS,
-    WHITE,
-    Brush,
-    Ink,
-    arc,
-    mix,
-    paint_backdrop,
-    paint_weather,
-    path,
-    sun_place,
-)
-from cliplib.scenes import SWIMMING, Box, Scene, Thing
+from cliplib import backdrop, things
+from cliplib.backdrop import GROUND_PAINTERS, SKY_LOOKS, sun_place
+from cliplib.brush import COLOUR_INKS, PAGE, WHITE, Brush, coat_of, mix, path
+from cliplib.scenes import KINDS, SWIMMING, Box, Scene, Thing
 
-COLOUR_INKS: dict[str, Ink] = {
-    "red": (220, 30, 38),
-    "orange": (250, 134, 14),
-    "yellow": (254, 220, 40),
-    "green": (40, 158, 66),
-    "blue": (36, 104, 222),
-    "purple": (122, 48, 172),
-    "pink": (250, 136, 190),
-    "white": (250, 250, 250),
-}
-BLACK, WOOD, CREAM = (34, 30, 40), (134, 90, 52), (244, 226, 190)
-GLASS, LAMP, LEAF, BEAK = (184, 222, 244), (255, 222, 110), (70, 150, 60), (246, 176, 40)
-CLEAR = (0, 0, 0, 0)
-
-
-@dataclass(frozen=True)
-class Coat:
-    """The tones of a colour: plain, in the light, in the shade, at edges and in patterns."""
-
-    base: Ink
-    light: Ink
-    dark: Ink
-    edge: Ink
-    pattern: Ink
-
-
-def _coat(colour: str) -> Coat:
-    base = COLOUR_INKS[colour]
-    if colour == "white":
-        return Coat(base, WHITE, (216, 222, 234), (112, 120, 142), (206, 214, 228))
-    red, green, blue = base
-    dark = (round(red * 0.84), round(green * 0.76), round(blue * 0.80))
-    edge = (round(red * 0.52), round(green * 0.42), round(blue * 0.50))
-    return Coat(base, mix(base, WHITE, 0.3), dark, edge, mix(base, WHITE, 0.86))
-
-
-# In the functions below the light comes from the left, the side that a brush may mirror.
-
-
-def _house(brush: Brush, coat: Coat) -> None:
-    roof, brick = mix(coat.edge, (120, 84, 80), 0.35), (168, 106, 88)
-    brush.rectangle((0.68, 0.04, 0.80, 0.36), brick, (104, 62, 56))
-    brush.rectangle((0.65, 0.0, 0.83, 0.06), brick, (104, 62, 56))
-    brush.rectangle((0.06, 0.44, 0.94, 1.0), coat.base, coat.edge)
-    brush.rectangle((0.76, 0.46, 0.93, 0.99), coat.dark)
-    brush.polygon(path("0,50 20,12 80,12 100,50"), roof, coat.edge)
-    for y, inset in path("21,18 31,13 41,8"):
-        brush.line([(inset, y), (1 - inset, y)], 0.012, mix(roof, BLACK, 0.25))
-    brush.polygon(path("24,40 50,16 76,40 76,53 24,53"), coat.base)
-    brush.polygon(path("18,49 50,13 82,49 75,49 50,22 25,49"), coat.light, coat.edge)
-    brush.disc(0.5, 0.38, 0.075, LAMP, WHITE)
-    for left in (0.12, 0.68):
-        brush.rectangle((left, 0.58, left + 0.20, 0.80), LAMP, WHITE)
-        brush.line([(left + 0.10, 0.58), (left + 0.10, 0.80)], 0.015, WHITE)
-        brush.line([(left, 0.69), (left + 0.20, 0.69)], 0.015, WHITE)
-        brush.line([(left - 0.01, 0.82), (left + 0.21, 0.82)], 0.03, coat.edge)
-    brush.disc(0.5, 0.67, 0.09, WOOD)
-    brush.rectangle((0.41, 0.67, 0.59, 1.0), WOOD)
-    brush.disc(0.55, 0.83, 0.02, LAMP)
-
-
-def _tree(brush: Brush, coat: Coat) -> None:
-    chance, bark = brush.chance, (104, 68, 40)
-    brush.polygon(path("44,50 56,50 58,90 68,100 32,100 42,90"), WOOD, (86, 56, 34))
-    brush.line(path("50,76 68,58"), 0.05, WOOD)
-    brush.polygon(path("51,60 55,60 57,92 60,100 52,100"), bark)
-    crown = path("24,46,22.5 76,46,22.5 50,54,22 30,26,23 70,26,23 50,20,26 50,38,30")
-    lumps = [
-        (x, y + chance.uniform(-0.015, 0.015), r + chance.uniform(-0.01, 0)) for x, y, r in crown
-    ]
-    for lift, shrink, ink in (
-        (0, -0.015, coat.edge),
-        (0, 0.01, coat.dark),
-        (0.025, 0.04, coat.base),
-    ):
-        for x, y, radius in lumps:
-            brush.disc(x - lift, y - lift, radius - shrink, ink)
-    for x, y, radius in lumps[3:6] + lumps[:1]:
-        brush.disc(x - 0.07, y - 0.05, radius * 0.38, coat.light)
-    for _ in range(14):
-        angle, reach = chance.uniform(0, math.tau), chance.uniform(0.05, 0.38)
-        x, y = 0.5 + reach * math.cos(angle), 0.36 + 0.6 * reach * math.sin(angle)
-        brush.ellipse((x, y, x + 0.05, y + 0.022), chance.choice((coat.dark, coat.light)))
-
-
-def _car(brush: Brush, coat: Coat) -> None:
-    brush.blob(path("20,52 27,10 36,1 62,1 72,12 86,52"), coat.base, coat.edge)
-    brush.blob(path("0,80 1,50 10,42 50,38 84,42 98,54 100,80 90,88 10,88"), coat.base, coat.edge)
-    brush.polygon(path("2,70 98,70 97,82 90,87 10,87 3,82"), coat.dark)
-    brush.line(path("6,50 90,50"), 0.025, coat.light)
-    brush.polygon(path("28,40 34,13 48,12 48,40"), GLASS, coat.edge)
-    brush.polygon(path("53,40 53,12 64,13 74,40"), GLASS, coat.edge)
-    brush.polygon(path("37,16 42,16 36,38 32,38"), WHITE)
-    brush.line(path("50.5,44 50.5,80"), 0.008, coat.edge)
-    brush.line(path("54,56 60,56"), 0.02, coat.edge)
-    brush.ellipse((0.91, 0.52, 0.99, 0.68), LAMP, coat.edge)
-    brush.ellipse((0.0, 0.54, 0.045, 0.68), (236, 90, 80))
-    for x in (0.24, 0.76):
-        brush.disc(x, 0.80, 0.110, BLACK)
-        brush.disc(x, 0.80, 0.060, (212, 214, 220))
-        brush.disc(x, 0.80, 0.022, (120, 122, 130))
-
-
-def _boat(brush: Brush, coat: Coat) -> None:
-    brush.line(path("48,2 48,76"), 0.03, WOOD)
-    brush.polygon(path("52,4 72,26 86,62 52,64"), coat.base, coat.edge)
-    brush.polygon(path("52,24 70,24 77,36 52,36"), coat.pattern)
-    brush.polygon(path("53,52 83,52 85,61 53,63"), coat.dark)
-    brush.polygon(path("44,10 44,64 12,62 28,34"), coat.light, coat.edge)
-    brush.polygon(path("49,0 62,4 49,8"), coat.dark)
-    brush.polygon(path("0,68 50,72 100,66 86,98 14,98"), coat.base, coat.edge)
-    brush.polygon(path("7,84 93,84 86,98 14,98"), coat.dark)
-    brush.polygon(path("2,71 50,75 98,69 96,75 50,80 5,76"), coat.pattern)
-    for x in (0.3, 0.5, 0.7):
-        brush.disc(x, 0.86, 0.035, GLASS, coat.edge)
-
-
-def _bird(brush: Brush, coat: Coat) -> None:
-    brush.blob(path("50,56 62,14 80,2 78,30 68,60"), coat.dark, coat.edge)
-    brush.polygon(path("22,62 0,46 2,64 0,80 22,78"), coat.dark, coat.edge)
-    brush.polygon(path("90,44 100,56 88,62"), BEAK, (170, 100, 20))
-    body = path("14,68 34,54 62,50 74,36 86,36 93,52 86,74 66,96 40,96")
-    brush.blob(body, coat.base, coat.edge)
-    brush.blob(path("36,86 62,78 80,74 64,93 44,94"), coat.pattern)
-    wing = path("34,70 18,30 22,0 42,14 60,44 60,72")
-    brush.blob(wing, coat.base, coat.edge)
-    brush.blob(path("36,60 24,30 26,8 38,20 48,44"), coat.light)
-    for x in (0.30, 0.38):
-        brush.line([(x, 0.30), (x + 0.12, 0.64)], 0.012, coat.edge)
-    brush.disc(0.83, 0.49, 0.036, WHITE)
-    brush.disc(0.84, 0.49, 0.024, BLACK)
-
-
-def _fish(brush: Brush, coat: Coat) -> None:
-    brush.blob(path("40,24 44,0 64,4 78,26"), coat.dark, coat.edge)
-    brush.blob(path("46,78 42,100 60,96 68,76"), coat.dark, coat.edge)
-    brush.blob(path("30,50 10,10 0,10 5,50 0,90 10,90"), coat.base, coat.edge)
-    brush.line(path("5,24 18,46"), 0.015, coat.dark)
-    brush.line(path("5,76 18,54"), 0.015, coat.dark)
-    brush.blob(path("20,50 38,22 62,12 86,26 100,52 86,76 62,88 38,78"), coat.base, coat.edge)
-    brush.blob(path("40,72 62,70 90,64 78,78 60,84"), coat.pattern)
-    brush.blob(path("42,30 62,18 80,26 62,28"), coat.light)
-    for x, y in ((0.34, 0.50), (0.44, 0.36), (0.44, 0.62), (0.54, 0.49)):
-        brush.stroke([(x - 0.02, y - 0.08), (x + 0.025, y), (x - 0.02, y + 0.08)], 0.015, coat.dark)
-    brush.disc(0.80, 0.42, 0.068, WHITE, coat.edge)
-    brush.disc(0.815, 0.42, 0.036, BLACK)
-    brush.stroke(path("89,66 93,63 96,56"), 0.015, coat.edge)
-
-
-def _flower(brush: Brush, coat: Coat) -> None:
-    rim, number, y0 = (40, 96, 44), brush.chance.randint(6, 8), 0.315
-    brush.stroke(path("50,35 47,65 50,98"), 0.07, (58, 128, 52))
-    brush.blob(path("49,94 20,86 6,66 32,70"), LEAF, rim)
-    brush.blob(path("51,90 78,82 94,62 68,66"), LEAF, rim)
-    turns = [(i + 0.1) * math.tau / number for i in range(number)]
-    ways = [(math.cos(turn), math.sin(turn) * brush.wide(1) / brush.high(1)) for turn in turns]
-    for ink, radius in ((coat.edge, 0.205), (coat.base, 0.18)):
-        for x, y in ways:
-            brush.disc(0.5 + 0.295 * x, y0 + 0.295 * y, radius, ink)
-    for x, y in ways:
-        vein = [(0.5 + 0.2 * x, y0 + 0.2 * y), (0.5 + 0.36 * x, y0 + 0.36 * y)]
-        brush.line(vein, 0.035, coat.dark)
-        brush.disc(0.46 + 0.33 * x, y0 - 0.015 + 0.33 * y, 0.06, coat.light)
-    warm = coat.base in (COLOUR_INKS["yellow"], COLOUR_INKS["orange"])
-    heart = (122, 74, 34) if warm else (255, 206, 50)
-    brush.disc(0.5, y0, 0.17, heart, (120, 70, 30))
-    brush.disc(0.46, y0 - 0.025, 0.06, mix(heart, WHITE, 0.3))
-
-
-def _cat(brush: Brush, coat: Coat) -> None:
-    for width, ink in ((0.13, coat.edge), (0.09, coat.dark)):
-        brush.stroke(path("60,93 88,92 93,72 86,56 92,46"), width, ink)
-    brush.blob(path("28,46 56,46 72,66 74,94 42,100 8,94 12,66"), coat.base, coat.edge)
-    brush.blob(path("34,56 50,56 56,74 42,86 28,74"), coat.pattern)
-    for left in (0.19, 0.42):
-        brush.ellipse((left, 0.88, left + 0.22, 1.0), coat.light, coat.edge)
-    for ear, inside in (
-        ("4,30 6,0 36,12", "9,21 11,6 26,12"),
-        ("80,30 78,0 48,12", "75,21 73,6 58,12"),
-    ):
-        brush.polygon(path(ear), coat.base, coat.edge)
-        brush.polygon(path(inside), (250, 176, 186))
-    brush.ellipse((0.01, 0.08, 0.83, 0.58), coat.base, coat.edge)
-    for stripe in ("34,10 36,19", "42,10 42,20", "50,10 48,19"):
-        brush.line(path(stripe), 0.03, coat.dark)
-    for x in (0.25, 0.59):
-        brush.ellipse((x - 0.075, 0.26, x + 0.075, 0.41), WHITE, coat.edge)
-        brush.ellipse((x - 0.045, 0.275, x + 0.045, 0.40), BLACK)
-        brush.disc(x - 0.015, 0.31, 0.017, WHITE)
-    brush.polygon(path("37,41 47,41 42,46"), (236, 110, 130), coat.edge)
-    brush.stroke(path("33,48 38,51 42,46 46,51 51,48"), 0.018, coat.edge)
-    for whisker in ("22,45 1,41", "22,47 1,50", "62,45 83,41", "62,47 83,50"):
-        brush.line(path(whisker), 0.010, coat.edge)
-
-
-def _umbrella(brush: Brush, coat: Coat) -> None:
-    brush.line(path("50,2 50,100"), 0.05, WOOD)
-    for i, ink in enumerate((coat.light, coat.pattern, coat.base, coat.pattern, coat.dark)):
-        left, right = i / 5, (i + 1) / 5
-        ribs = [_dome(left, k / 8) for k in range(9)] + [_dome(right, 1 - k / 8) for k in range(9)]
-        hem = arc((left + right) / 2, 0.56, 0.1, 0.0, -0.5)
-        brush.polygon(ribs + [(x, 0.56 + 0.5 * (y - 0.56)) for x, y in hem], ink, coat.edge)
-    brush.disc(0.5, 0.03, 0.03, WOOD)
-
-
-def _dome(foot: float, share: float) -> tuple[float, float]:
-    """A point on the rib that runs over a dome from `foot` on its rim (share 0) to its top (1)."""
-    angle = share * math.pi / 2
-    return 0.5 + (foot - 0.5) * math.cos(angle), 0.56 - 0.53 * math.sin(angle)
-
-
-def _kite(brush: Brush, coat: Coat) -> None:
-    tail = path("50,74 42,80 56,86 42,92 52,99")
-    brush.stroke(tail, 0.03, coat.edge)
-    brush.polygon(path("50,0 100,32 50,76 0,32"), coat.base)
-    brush.polygon(path("50,0 50,32 0,32"), coat.light)
-    brush.polygon(path("50,32 100,32 50,76"), coat.dark)
-    brush.line(path("0,32 100,32"), 0.02, coat.edge)
-    brush.line(path("50,0 50,76"), 0.02, coat.edge)
-    brush.polygon(path("50,0 100,32 50,76 0,32"), CLEAR, coat.edge)
-    for x, y in tail[1:4:2]:
-        bow = [(x + dx, y - 0.015 + dy) for dx, dy in path("-14,-4 14,4 14,-4 -14,4")]
-        brush.polygon(bow, coat.base, coat.edge)
-
-
-def _balloon(brush: Brush, coat: Coat) -> None:
-    brush.stroke(path("50,80 44,86 56,93 50,99"), 0.03, (110, 104, 112))
-    brush.polygon(path("50,76 60,83 40,83"), coat.dark, coat.edge)
-    brush.ellipse((0.0, 0.0, 1.0, 0.79), coat.dark, coat.edge)
-    brush.ellipse((0.03, 0.02, 0.90, 0.72), coat.base)
-    brush.ellipse((0.16, 0.10, 0.50, 0.36), coat.light)
-    brush.ellipse((0.24, 0.14, 0.40, 0.26), WHITE)
-
-
-def _tent(brush: Brush, coat: Coat) -> None:
-    brush.line(path("36,0 42,12"), 0.02, WOOD)
-    brush.line(path("44,0 38,12"), 0.02, WOOD)
-    brush.polygon(path("40,6 80,14 100,94 74,100"), coat.dark, coat.edge)
-    brush.polygon(path("53,8.5 66,11 91,96.5 83,98"), coat.base)
-    brush.polygon(path("40,6 75,100 0,100"), coat.base, coat.edge)
-    brush.polygon(path("40,6 14,100 0,100"), coat.light)
-    brush.polygon(path("40,34 55,100 24,100"), mix(coat.edge, BLACK, 0.5))
-    brush.polygon(path("40,34 34,100 22,100"), coat.pattern, coat.edge)
-    brush.polygon(path("40,34 58,100 49,100"), coat.pattern, coat.edge)
-
-
-def _mushroom(brush: Brush, coat: Coat) -> None:
-    brush.blob(path("38,50 62,50 66,82 70,99 30,99 34,82"), CREAM, (150, 124, 90))
-    brush.blob(path("54,55 62,55 65,82 66,96 54,97"), (220, 196, 154))
-    brush.ellipse((0.08, 0.48, 0.92, 0.70), (222, 200, 164), coat.edge)
-    cap = path("0,52 6,28 26,7 50,1 74,7 94,28 100,52 80,62 50,65 20,62")
-    brush.blob(cap, coat.base, coat.edge)
-    brush.blob(path("66,7 90,28 96,52 80,59 66,60 80,34"), coat.dark)
-    brush.blob(path("8,40 16,22 32,9 22,26"), coat.light)
-    dots = (196, 182, 164) if coat.base == COLOUR_INKS["white"] else WHITE
-    for x, y, radius in path("40,20,8.5 20,42,7 53,46,8.5 70,26,7 84,47,5.5"):
-        brush.disc(x, y, radius, dots, mix(dots, coat.edge, 0.3))
-
-
-def _butterfly(brush: Brush, coat: Coat) -> None:
-    brown = (72, 48, 44)
-    for side in (-1, 1):
-
-        def wing(percents: str, side: int = side) -> list[tuple[float, ...]]:
-            return [(0.5 + side * (x - 0.5), *rest) for x, *rest in path(percents)]
-
-        brush.blob(wing("50,54 72,54 90,68 84,94 70,100 58,86"), coat.dark, coat.edge)
-        brush.blob(wing("50,46 62,10 86,0 100,14 94,44 70,56"), coat.base, coat.edge)
-        for x, y, radius in wing("82,20,7.5 74,76,6.5"):
-            brush.disc(x, y, radius, coat.pattern)
-        for x, y, radius in wing("72,34,5 88,38,3.5"):
-            brush.disc(x, y, radius, coat.light)
-        brush.stroke(wing("50,24 56,10 64,4"), 0.018, BLACK)
-        brush.disc(*wing("64,5")[0], 0.022, BLACK)
-    brush.ellipse((0.455, 0.24, 0.545, 0.90), brown)
-    brush.disc(0.5, 0.24, 0.062, brown)
-
-
-def _ball(brush: Brush, coat: Coat) -> None:
-    pole = (0.42, 0.34)
-    brush.ellipse(PAGE, coat.base)
-    for i in range(3):
-        rim = arc(0.5, 0.5, 0.5, i / 3 + 0.08, i / 3 + 0.21)
-        brush.polygon([pole, _bent(pole, rim[0]), *rim, _bent(pole, rim[-1])], coat.pattern)
-    shade = arc(0.5, 0.5, 0.49, -0.11, 0.37) + arc(0.46, 0.46, 0.44, 0.37, -0.11)
-    brush.polygon(shade, (*coat.edge, 90))
-    brush.ellipse(PAGE, CLEAR, coat.edge)
-    brush.disc(*pole, 0.09, coat.base, coat.edge)
-    brush.disc(0.25, 0.20, 0.07, (255, 255, 255, 190))
-
-
-def _bent(start: tuple[float, float], end: tuple[float, float]) -> tuple[float, float]:
-    (x1, y1), (x2, y2) = start, end
-    return (x1 + x2) / 2 + 0.16 * (y2 - y1), (y1 + y2) / 2 - 0.16 * (x2 - x1)
-
-
-def _lighthouse(brush: Brush, coat: Coat) -> None:
-    brush.blob(path("0,98 8,92 30,90 70,90 92,92 100,98 50,100"), (136, 130, 134), (86, 82, 92))
-    brush.polygon(path("27,27 73,27 88,95 12,95"), coat.base)
-    brush.polygon(path("23,45 77,45 79.2,55 20.8,55"), coat.pattern)
-    brush.polygon(path("16.8,73 83.2,73 85.4,83 14.6,83"), coat.pattern)
-    brush.polygon(path("62,27 73,27 88,95 66,95"), (*coat.edge, 80))
-    brush.polygon(path("27,27 73,27 88,95 12,95"), CLEAR, coat.edge)
-    brush.rectangle((0.32, 0.12, 0.68, 0.25), LAMP, coat.edge)
-    brush.line(path("50,12 50,25"), 0.03, coat.edge)
-    brush.rectangle((0.12, 0.235, 0.88, 0.275), coat.edge)
-    brush.polygon(path("18,13 38,3.5 62,3.5 82,13"), coat.base, coat.edge)
-    brush.disc(0.5, 0.025, 0.055, coat.edge)
-    brush.ellipse((0.40, 0.35, 0.60, 0.41), GLASS, coat.edge)
-    brush.disc(0.5, 0.88, 0.13, WOOD)
-    brush.rectangle((0.37, 0.88, 0.63, 0.95), WOOD)
-
-
-KIND_PAINTERS: dict[str, Callable[[Brush, Coat], None]] = {
-    "bird": _bird,
-    "kite": _kite,
-    "balloon": _balloon,
-    "butterfly": _butterfly,
-    "boat": _boat,
-    "fish": _fish,
-    "house": _house,
-    "tree": _tree,
-    "car": _car,
-    "flower": _flower,
-    "cat": _cat,
-    "umbrella": _umbrella,
-    "tent": _tent,
-    "mushroom": _mushroom,
-    "ball": _ball,
-    "lighthouse": _lighthouse,
-}
+KIND_PAINTERS = {kind: getattr(things, kind) for kind in KINDS}
 FACING_EITHER_WAY = ("bird", "boat", "fish", "car", "cat")
 LAMPS = {"house": "22,69,22 78,69,22 50,38,18", "lighthouse": "50,18,40", "car": "95,60,16"}
 
@@ -368,7 +24,7 @@ def _ground_under(brush: Brush, thing: Thing, ground: str) -> None:
         brush.ellipse((-0.10, 0.90, 1.10, 1.06), (20, 70, 130, 110))
     elif swims:
         water = (176, 214, 238) if ground == "snow" else (70, 152, 214)
-        brush.ellipse((-0.22, 0.74, 1.22, 1.16), mix(water, BLACK, 0.35))
+        brush.ellipse((-0.22, 0.74, 1.22, 1.16), mix(water, (34, 30, 40), 0.35))
         brush.ellipse((-0.20, 0.77, 1.20, 1.14), water)
         brush.ellipse((-0.08, 0.98, 0.40, 1.08), mix(water, WHITE, 0.35))
     elif ground == "sea":
@@ -392,7 +48,7 @@ def _thing(image: Image.Image, scene: Scene, thing: Thing, chance: Random) -> No
     faces_left = chance.random() < 0.5
     mirrored = faces_left if thing.kind in FACING_EITHER_WAY else sun_is_right
     brush = Brush(image, thing.box, look.on_things, mirrored, chance)
-    KIND_PAINTERS[thing.kind](brush, _coat(thing.colour))
+    KIND_PAINTERS[thing.kind](brush, coat_of(thing.colour))
     if scene.sky == "night":
         for x, y, radius in path(LAMPS.get(thing.kind, "")):
             radii = (radius, radius * brush.wide(1) / brush.high(1))
@@ -456,10 +112,10 @@ def draw(scene: Scene, size: int = 160) -> Image.Image:
         _require("colour", thing.colour, COLOUR_INKS)
     finer = 3 if size <= 240 else 2
     image = Image.new("RGB", (size * finer, size * finer))
-    paint_backdrop(image, scene)
+    backdrop.paint_backdrop(image, scene)
     for i, thing in enumerate(scene.things):
         _thing(image, scene, thing, Random(f"{scene.decoration_seed} thing {i}"))
-    paint_weather(image, scene)
+    backdrop.paint_weather(image, scene)
     if scene.sign:
         _sign(image, scene)
     return image.reduce(finer)

@@ -51,7 +51,7 @@ def _timm_network(name: str, pretrained: bool, output: str) -> nn.Module:
     try:
         network = timm.create_model(name, pretrained=pretrained)
     except RuntimeError as error:
-        if "Unknown model" not in str(error):
+        if "Unknown model" not in str(error) and "Invalid pretrained tag" not in str(error):
             raise
         raise ValueError(
             f"timm knows no image encoder {name!r}; timm.list_models() names them."
@@ -105,9 +105,11 @@ def text_encoder(profile: Profile) -> TextEncoder:
     if not profile.text_pretrained:
         return TextEncoder(_small_bert(profile))
     try:
-        return TextEncoder(AutoModel.from_pretrained(profile.text_encoder))
+        # float32 like everything else here; transformers would keep a half-precision file as it is
+        network = AutoModel.from_pretrained(profile.text_encoder, dtype=torch.float32)
     except OSError as error:
         raise OSError(_not_reached(profile.text_encoder, error)) from None
+    return TextEncoder(network)
 
 
 def _small_bert(profile: Profile) -> BertModel:
@@ -149,7 +151,9 @@ def train_tokenizer(
 ) -> CaptionTokenizer:
     """A WordPiece tokenizer of at most `vocabulary_size` pieces, learned from the training captions."""
     learner = BertWordPieceTokenizer(lowercase=True)
-    learner.train_from_iterator(captions, vocabulary_size, min_frequency=2, show_progress=False)
+    alphabet = (vocabulary_size - 5) // 2  # a letter is two pieces (first, within); five are special
+    learner.train_from_iterator(captions, vocabulary_size, min_frequency=2, show_progress=False,
+                                limit_alphabet=alphabet)  # fmt: skip
     # made anew from its vocabulary, because only then it puts [CLS] and [SEP] around sentences
     tokenizer = BertWordPieceTokenizer(learner.get_vocab(), lowercase=True)
     return load_tokenizer(tokenizer.to_str(), max_tokens)
@@ -165,8 +169,11 @@ def hub_tokenizer(name: str, max_tokens: int) -> CaptionTokenizer:
 
     Raises: OSError when it cannot be had.
     """
-    try:
-        fast = AutoTokenizer.from_pretrained(name)
-    except OSError as error:
-        raise OSError(_not_reached(name, error)) from None
+    try:  # what is kept, first: with no internet, asking the hub about it takes over a minute
+        fast = AutoTokenizer.from_pretrained(name, local_files_only=True)
+    except OSError:
+        try:
+            fast = AutoTokenizer.from_pretrained(name)
+        except OSError as error:
+            raise OSError(_not_reached(name, error)) from None
     return load_tokenizer(fast.backend_tokenizer.to_str(), max_tokens)

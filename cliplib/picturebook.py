@@ -171,7 +171,7 @@ def compose(*things: str, sky: str = "day", ground: str = "grass", sign: str = "
 
 
 def _read_thing(words: str) -> Phrase:
-    *described, kind = words.split()
+    *described, kind = words.split() or [""]
     size = colour = ""
     for word in described:
         if word in SIZES:
@@ -231,8 +231,11 @@ def _write_texts(folder: Path, pages: Sequence[Page]) -> None:
 
 def is_whole(folder: Path) -> bool:
     """Whether this very book was drawn there to the end: a changed generator draws it anew."""
-    stamp = folder / "book.json"
-    return stamp.exists() and json.loads(stamp.read_text(encoding="utf-8"))["hash"] == book_hash()
+    try:
+        drawn = read_hash(folder)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none there, or damaged
+        return False
+    return drawn == book_hash()
 
 
 def book_hash(pictures: int = 20) -> str:

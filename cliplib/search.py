@@ -23,6 +23,7 @@ from cliplib.encoders import pick_device
 from cliplib.features import caption_features, picture_features
 from cliplib.layout import read_captions
 from cliplib.model import CLIP
+from cliplib.pictures import open_rgb
 from cliplib.retrieval import closest, embed_images, embed_texts
 
 
@@ -131,8 +132,7 @@ def captions_for(run: Run, index: CaptionIndex, path: Path, k: int) -> list[Answ
 def _closest(
     query: Tensor, items: Sequence[Path] | Sequence[str], embeddings: Tensor, k: int
 ) -> list[Answer]:
-    if k < 1:
-        raise ValueError(f"k is how many answers are wanted, at least 1, not {k}.")
+    _check_number(k)
     scores, rows = closest(query, embeddings, k)
     pairs = zip(rows.tolist(), scores.tolist(), strict=True)
     return [Answer(items[row], score) for row, score in pairs]
@@ -146,6 +146,11 @@ def _ready(run: Run) -> CLIP:
 def _check_words(sentences: Sequence[str]) -> None:
     if not sentences or not all(sentence.strip() for sentence in sentences):
         raise ValueError('The query is empty: say what to look for, such as "a red boat at night".')
+
+
+def _check_number(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"The number of answers is at least 1, not {k}.")
 
 
 @dataclass(frozen=True)
@@ -196,10 +201,7 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def search(chosen: argparse.Namespace) -> None:
     """What the command does: says which model and gallery, prints the answers and draws them."""
     words = " ".join(chosen.words).strip()
-    if chosen.captions and (words or chosen.picture is None):
-        raise ValueError("--captions looks for captions of a picture: give --picture and no words.")
-    if chosen.picture is None:
-        _check_words([words])
+    _check_request(chosen, words)
     run = load_run(find_run(chosen.profile, chosen.run))
     print(f"Model: {run.folder} (profile {run.profile.name})")
     gallery = find_gallery(run.profile.data, chosen.folder, chosen.split)
@@ -208,9 +210,20 @@ def search(chosen: argparse.Namespace) -> None:
         answers = find_captions(run, gallery, chosen.picture, chosen.top)
     else:
         answers = find_pictures(run, gallery, words, chosen.picture, chosen.top)
-    plots.save(chosen.out)
     print(table(answers, gallery.captions))
+    plots.save(chosen.out)
     print(f"Picture of the answers: {chosen.out}")
+
+
+def _check_request(chosen: argparse.Namespace, words: str) -> None:
+    """Tells what cannot work before a gallery is encoded, which can take minutes."""
+    _check_number(chosen.top)
+    if chosen.captions and (words or chosen.picture is None):
+        raise ValueError("--captions looks for captions of a picture: give --picture and no words.")
+    if chosen.picture is None:
+        _check_words([words])
+    else:
+        open_rgb(chosen.picture, 1)
 
 
 def find_pictures(
@@ -224,7 +237,8 @@ def find_pictures(
         answers = by_picture_and_words(run, index, picture, words, top)
     else:
         answers = by_picture(run, index, picture, top)
-    query = ", ".join(part for part in (picture and f"like {picture.name}", words) if part)
+    like = "" if picture is None else f"like {picture.name}"
+    query = ", ".join(filter(None, (like, words)))
     plots.text_to_image_grid([query], [[a.item for a in answers]], [[a.score for a in answers]])
     return answers
 
@@ -241,7 +255,7 @@ def find_captions(run: Run, gallery: Gallery, picture: Path, top: int) -> list[A
 
 
 def table(answers: Sequence[Answer], captions: dict[str, list[str]]) -> str:
-    """The answers as text: rank, score and caption, or file name and the picture's first caption."""
+    """The answers as text; a picture's file name is followed by its first caption, if any."""
     names = [a.item.name if isinstance(a.item, Path) else a.item for a in answers]
     width = max(map(len, names))
     rows = [

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -58,9 +58,9 @@ def digest(*parts: str | bytes | Tensor) -> str:
     sha = hashlib.sha256()
     for part in parts:
         if isinstance(part, Tensor):
-            array = np.ascontiguousarray(part.detach().cpu().numpy())
-            sha.update(f"{array.dtype}{array.shape}".encode())
-            sha.update(array.tobytes())
+            tensor = part.detach().cpu().contiguous()
+            sha.update(f"{str(tensor.dtype).removeprefix('torch.')}{tuple(tensor.shape)}".encode())
+            sha.update(tensor.reshape(-1).view(torch.uint8).numpy())  # NumPy has no bfloat16
         else:
             sha.update(part.encode() if isinstance(part, str) else part)
         sha.update(b"\0")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from cliplib.drawing import draw
+from cliplib.brush import FULL_LIGHT, PAGE, Brush, coat_of
+from cliplib.drawing import KIND_PAINTERS, draw
 from cliplib.scenes import COLOURS, FLYING, GROUNDS, KINDS, SKIES, SWIMMING, Scene, Thing
 
 FLYING_BOX = (0.35, 0.12, 0.65, 0.42)
@@ -24,9 +27,11 @@ HUES = {  # in degrees; white has none
 }
 
 
-def scene_with(kind: str, colour: str = "red", sky: str = "day", ground: str = "grass") -> Scene:
+def scene_with(
+    kind: str, colour: str = "red", sky: str = "day", ground: str = "grass", seed: int = 5
+) -> Scene:
     box = FLYING_BOX if kind in FLYING else GROUND_BOX
-    return Scene(sky, ground, 0.5, (Thing(kind, colour, "medium", box),), decoration_seed=5)
+    return Scene(sky, ground, 0.5, (Thing(kind, colour, "medium", box),), seed)
 
 
 def pixels(scene: Scene, size: int = 96) -> np.ndarray:
@@ -63,9 +68,51 @@ def test_skies_and_grounds_all_look_different() -> None:
             assert np.abs(one - other).mean() > 4
 
 
+def test_night_sand_is_far_paler_than_night_road() -> None:
+    sand, road = (
+        pixels(Scene("night", ground, 0.5, (), 5), 64)[45:].mean(axis=(0, 1))
+        for ground in ("sand", "road")
+    )
+    assert (sand - road).min() > 50
+
+
+def test_the_road_stays_grey_at_sunset() -> None:
+    red, green, blue = np.median(pixels(Scene("sunset", "road", 0.5, (), 5))[65:], axis=(0, 1))
+    assert max(red, green, blue) - min(red, green, blue) < 16
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_snow_falls_around_things_and_hardly_over_them(seed: int) -> None:
+    bare = Scene("snowfall", "grass", 0.5, (), seed)
+    covered = replace(bare, things=(Thing("balloon", "red", "big", (0.0, 0.0, 1.0, 1.25)),))
+    around, over = (
+        (pixels(scene).min(axis=-1) > 225)[48:80, 20:76].mean() for scene in (bare, covered)
+    )
+    assert around > 0.015
+    assert over < around / 2
+
+
+def variants(kind: str) -> list[np.ndarray]:
+    """The kind's pixels, by seed, alone on an empty page."""
+    pages = []
+    for seed in range(12):
+        page = Image.new("RGB", (96, 96))
+        brush = Brush(page, PAGE, FULL_LIGHT, False, Random(seed))
+        KIND_PAINTERS[kind](brush, coat_of("red"))
+        pages.append(np.asarray(page, dtype=int))
+    return pages
+
+
+@pytest.mark.parametrize("kind", ["house", "cat", "fish", "car", "boat", "umbrella", "kite"])
+def test_chance_varies_a_kind(kind: str) -> None:
+    first, *others = variants(kind)
+    assert max((np.abs(first - other).max(axis=-1) > 60).mean() for other in others) > 0.02
+
+
+@pytest.mark.parametrize("seed", [5, 6, 7, 8])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_fills_its_box_and_leaves_the_rest_alone(kind: str) -> None:
-    scene = scene_with(kind)
+def test_a_kind_fills_its_box_and_leaves_the_rest_alone(kind: str, seed: int) -> None:
+    scene = scene_with(kind, seed=seed)
     marks, box = changed(scene), scene.things[0].box
     body = marks & inside(box, 96)
     assert body.sum() > 0.3 * inside(box, 96).sum()
