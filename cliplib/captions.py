@@ -154,7 +154,7 @@ def true_meaning(scene: Scene, rng: Random) -> Meaning:
 
 
 def grouped_phrases(things: Sequence[Thing], rng: Random) -> list[Phrase]:
-    """One phrase for each kind and colour, counted where there are several alike; in random order."""
+    """One phrase for each kind and colour, counted where several are alike; in random order."""
     alike: dict[tuple[str, str], list[Thing]] = {}
     for thing in things:
         alike.setdefault((thing.kind, thing.colour), []).append(thing)

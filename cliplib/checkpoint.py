@@ -75,7 +75,7 @@ def load_profile(folder: Path) -> Profile:
 def load_run(folder: Path) -> Run:
     """The trained model of a run, ready to use (in evaluation mode).
 
-    Raises: FileNotFoundError, or ValueError when the weights are not whole or do not fit the profile.
+    Raises: FileNotFoundError; ValueError when weights are not whole or do not fit the profile.
     """
     profile = load_profile(folder)
     model = build_clip(profile)

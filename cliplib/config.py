@@ -11,7 +11,7 @@ COURSE = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Profile:
-    """One complete setting of the course. Exchange a part with `dataclasses.replace(QUICK, epochs=3)`.
+    """One complete setting of the course; `dataclasses.replace(QUICK, epochs=3)` exchanges a part.
 
     Raises: ValueError, naming the field, when a value cannot work.
     """
@@ -98,7 +98,8 @@ class Profile:
 def _require(holds: bool, profile: Profile, field: str, expected: str) -> None:
     if not holds:
         raise ValueError(
-            f"Profile {profile.name!r}: {field} must be {expected}, not {getattr(profile, field)!r}."
+            f"Profile {profile.name!r}: {field} must be {expected}, "
+            f"not {getattr(profile, field)!r}."
         )
 
 

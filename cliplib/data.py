@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cliplib import config
+from cliplib import config, picturebook
 from cliplib.layout import (
     Pairs,
     fingerprint,
@@ -108,8 +108,6 @@ def ensure(data: str, progress: bool = True) -> Path:
     """
     folder = config.data_folder(data)
     if data == "picturebook":
-        from cliplib import picturebook
-
         picturebook.generate(folder, progress=progress)  # leaves a whole book alone
     require_layout(folder)
     return folder

@@ -1,8 +1,10 @@
-"""The two encoders and the tokenizer: pictures to feature vectors (timm), sentences to feature vectors (BERT)."""
+"""Pictures to feature vectors (timm), sentences to tokens and feature vectors (BERT)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from string import ascii_lowercase
 
 import timm
 import torch
@@ -12,6 +14,8 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from cliplib.config import Profile
 from cliplib.pictures import ImageTransform
+
+SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def pick_device() -> torch.device:
@@ -26,7 +30,7 @@ def pick_device() -> torch.device:
 class ImageEncoder(nn.Module):
     """Pictures to feature vectors with any timm network.
 
-    Shapes: (B, 3, H, W) normalised floats in; (B, D) pooled features, or (B, 1000) class logits, out.
+    Shapes: (B, 3, H, W) normalised in; (B, D) pooled features, or (B, 1000) class logits, out.
     Raises: ValueError for a name that timm does not know, OSError when its weights cannot be had.
     """
 
@@ -42,7 +46,7 @@ class ImageEncoder(nn.Module):
         return self.network(pictures)  # (B, D)
 
     def transform(self, size: int, crop: float) -> ImageTransform:
-        """How pictures must be prepared: mean, deviation and interpolation are the network's own."""
+        """How pictures are prepared: mean, deviation and interpolation are the network's own."""
         config = self.data_config
         return ImageTransform(size, crop, config["mean"], config["std"], config["interpolation"])
 
@@ -66,8 +70,8 @@ def _timm_network(name: str, pretrained: bool, output: str) -> nn.Module:
 def _not_reached(name: str, error: OSError) -> str:
     return (
         f"{name} is neither in the model cache nor to be had from the model hub "
-        f"({type(error).__name__}). Go online once and it is kept, or copy a cache that holds it here "
-        "and point HF_HOME at it."
+        f"({type(error).__name__}). Go online once and it is kept, or copy a cache that holds it "
+        "here and point HF_HOME at it."
     )
 
 
@@ -127,7 +131,7 @@ def _small_bert(profile: Profile) -> BertModel:
 
 
 class CaptionTokenizer:
-    """Sentences to token ids, cut to `max_tokens`; unpadded, for `data.TokenTable` pads each batch."""
+    """Sentences to token ids, at most `max_tokens`; `data.TokenTable` pads each batch."""
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
         self._tokenizer = tokenizer
@@ -147,20 +151,27 @@ class CaptionTokenizer:
 
 
 def train_tokenizer(
-    captions: Iterable[str], vocabulary_size: int, max_tokens: int
+    captions: Sequence[str], vocabulary_size: int, max_tokens: int
 ) -> CaptionTokenizer:
-    """A WordPiece tokenizer of at most `vocabulary_size` pieces, learned from the training captions."""
+    """A WordPiece tokenizer of at most `vocabulary_size` pieces, learned from captions."""
+    letters = Counter(ascii_lowercase + "".join("".join(captions).lower().split()))
+    # A letter is two pieces, at a word's start and inside it. They are named in a fixed order: the
+    # learner itself numbers them at random and breaks ties by number, so its pieces would vary.
+    room = (vocabulary_size - len(SPECIAL_PIECES)) // 2
+    most = [letter for letter, _ in letters.most_common(room)]
+    fixed = [*SPECIAL_PIECES, *sorted(most), *(f"##{letter}" for letter in sorted(most))]
     learner = BertWordPieceTokenizer(lowercase=True)
-    alphabet = (vocabulary_size - 5) // 2  # a letter is two pieces (first, within); five are special
-    learner.train_from_iterator(captions, vocabulary_size, min_frequency=2, show_progress=False,
-                                limit_alphabet=alphabet)  # fmt: skip
+    learner.train_from_iterator(
+        captions, vocabulary_size, min_frequency=2, limit_alphabet=len(most), special_tokens=fixed,
+        show_progress=False,
+    )  # fmt: skip
     # made anew from its vocabulary, because only then it puts [CLS] and [SEP] around sentences
     tokenizer = BertWordPieceTokenizer(learner.get_vocab(), lowercase=True)
     return load_tokenizer(tokenizer.to_str(), max_tokens)
 
 
 def load_tokenizer(serialised: str, max_tokens: int) -> CaptionTokenizer:
-    """A tokenizer from the text of its tokenizer.json; puts [CLS] and [SEP] around every sentence."""
+    """A tokenizer from the text of its tokenizer.json; it puts [CLS] and [SEP] around sentences."""
     return CaptionTokenizer(Tokenizer.from_str(serialised), max_tokens)
 
 

@@ -1,4 +1,4 @@
-"""One pass of an encoder over a data set, kept on disk with what made it, so that none is ever stale."""
+"""One pass of an encoder over a data set, kept on disk with what made it: so never stale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The symmetric contrastive loss and its two references: log B above, the floor of equal captions below."""
+"""The symmetric contrastive loss, and the floor that equal captions set."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def contrastive_loss(
 ) -> Tensor:
     """Symmetric cross-entropy: each picture picks its caption among B, each caption its picture.
 
-    Shapes: two (B, E) matrices of unit rows and the scale (not its logarithm) in, a scalar (nats) out.
+    Shapes: two (B, E) matrices of unit rows and the scale (not its logarithm); a scalar in nats.
     Raises: ValueError when the matrices do not match or hold fewer than two pairs.
     Source: Radford et al. 2021, Learning Transferable Visual Models From Natural Language
     Supervision, section 2.3 and figure 3 (arXiv 2103.00020).
     """
     if image_embeddings.shape != text_embeddings.shape or image_embeddings.ndim != 2:
         raise ValueError(
-            "contrastive_loss needs two matrices of one shape (B, E), row i of both from pair i; got "
-            f"{tuple(image_embeddings.shape)} and {tuple(text_embeddings.shape)}."
+            "contrastive_loss needs two matrices of one shape (B, E), row i of both from pair i; "
+            f"got {tuple(image_embeddings.shape)} and {tuple(text_embeddings.shape)}."
         )
     pairs = len(image_embeddings)
     if pairs < 2:

@@ -1,4 +1,4 @@
-"""CLIP: two encoders, two projections into one space, one logit scale. The only place that normalises."""
+"""CLIP: two encoders, two projections, one logit scale. The only place that normalises."""
 
 from __future__ import annotations
 

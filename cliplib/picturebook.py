@@ -1,4 +1,4 @@
-"""The picture book: scenes that we draw ourselves, their captions, and everything that is true of them."""
+"""The picture book: drawn scenes, their captions, and everything that is true of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ MOST_HIDDEN = 0.25  # share of a thing that nearer things may hide
 
 @dataclass(frozen=True)
 class Page:
-    """One picture of the book: its file name, its facts, its captions and what each of them means."""
+    """One picture of the book: its file, its facts, its captions and what each of them means."""
 
     image: str
     split: str
@@ -150,9 +150,9 @@ def _well_placed(things: Sequence[Thing]) -> bool:
 
 
 def compose(*things: str, sky: str = "day", ground: str = "grass", sign: str = "") -> Scene:
-    """The scene that you ask for, from left to right: `compose("red boat", "big house", sky="night")`.
+    """The scene that you ask for, left to right: `compose("red boat", "big house", sky="night")`.
 
-    Each thing is "[size] [colour] kind"; without a colour it is red. Show it with `draw(scene, 320)`.
+    Each thing is "[size] [colour] kind", red without a colour. Show it with `draw(scene, 320)`.
 
     Raises: ValueError, naming the word, for what the picture book does not know.
     """
@@ -239,7 +239,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def book_hash(pictures: int = 20) -> str:
-    """A short hash of the pixels and captions of the first pictures: names this version of the book."""
+    """A short hash of the first pictures' pixels and captions: names this version of the book."""
     digest = hashlib.sha256()
     for number in range(pictures):
         page = plan_page("train", number)

@@ -1,4 +1,4 @@
-"""How well words find pictures and pictures find words: recall@k, its chance level and its ceiling."""
+"""How well words find pictures and pictures words: recall@k, its chance and its ceiling."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def recalls(scores: np.ndarray, caption_image: np.ndarray) -> dict[str, float]:
     captions, pictures = scores.shape
     if caption_image.shape != (captions,) or set(caption_image.tolist()) != set(range(pictures)):
         raise ValueError(
-            f"Scores have shape (M, N) = {scores.shape}; caption_image must name one of the {pictures} "
-            f"pictures for each of the {captions} captions and leave none out."
+            f"Scores have shape (M, N) = {scores.shape}; caption_image must name one of the "
+            f"{pictures} pictures for each of the {captions} captions and leave none out."
         )
     if not np.isfinite(scores).all():
         raise ValueError("Some scores are not finite numbers; the model that made them is broken.")
@@ -102,9 +102,9 @@ def _any_found(among: int, own: int, k: int) -> float:
 
 
 def first_answer_true(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Precision by meaning: the share of captions whose best picture is truly described, ties against.
+    """Precision by meaning: the share of captions that truly describe their best picture.
 
-    Shapes: scores (M, N), truth (M, N) bool.
+    Ties count against the model. Shapes: scores (M, N), truth (M, N) bool.
     """
     best_true = np.where(truth, scores, -np.inf).max(1)
     best_false = np.where(truth, -np.inf, scores).max(1)

@@ -1,4 +1,4 @@
-"""What a drawn picture can hold, what a caption can claim, and which claims are true of which pictures."""
+"""What a drawn picture can hold, what a caption can claim, and what is true of what."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """The facts of one picture. `things` stand from back to front; a `sign` bears a painted word."""
+    """The facts of one picture. `things` go from back to front; a `sign` bears a painted word."""
 
     sky: str
     ground: str
@@ -161,7 +161,7 @@ def related(relation: str, things: Sequence[Thing], a: int, b: int) -> bool:
 
 
 class SceneTable:
-    """The facts of N scenes as arrays, so that one caption is checked against all of them at once."""
+    """The facts of N scenes as arrays, so that a caption is checked against all of them at once."""
 
     def __init__(self, scenes: Sequence[Scene]) -> None:
         self.sky = np.array([scene.sky for scene in scenes])  # (N,)
@@ -232,7 +232,7 @@ def _relation_matrix(relation: str, things: Sequence[Thing], width: int) -> list
 
 
 def describes(meaning: Meaning, scene: Scene) -> bool:
-    """Whether a caption with this meaning is true of this scene; exact (see `SceneTable.true_of`)."""
+    """Whether a caption with this meaning is true of this scene (see `SceneTable.true_of`)."""
     return bool(SceneTable([scene]).true_of(meaning)[0])
 
 

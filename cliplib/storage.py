@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write` fill a file beside `path` and renames it; a cut or failed write leaves no trace."""
+    """Lets `write` fill a file beside `path`, then renames it; a failed write leaves no trace."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".aside")
     try:
@@ -48,8 +48,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is not a whole safetensors file ({error}). Pickled checkpoints (.pt, .bin) are "
-            "not read here, because loading one can run any code."
+            f"{path} is not a whole safetensors file ({error}). Pickled checkpoints (.pt, .bin) "
+            "are not read here, because loading one can run any code."
         ) from None
 
 

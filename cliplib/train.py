@@ -1,4 +1,4 @@
-"""From a profile to a trained, measured model in a folder: `python -m cliplib.train --profile quick`."""
+"""From a profile to a trained and measured model in a folder: `python -m cliplib.train`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 import cliplib
 from cliplib.checkpoint import METRICS, load_profile
 from cliplib.config import PROFILES, Profile, get_profile, run_folder
-from cliplib.data import DataError, ensure, load_pairs
+from cliplib.data import ensure, load_pairs
 from cliplib.encoders import CaptionTokenizer, hub_tokenizer, train_tokenizer
 from cliplib.features import image_inputs, text_inputs
 from cliplib.model import CLIP, build_clip
@@ -28,7 +28,7 @@ from cliplib.picturebook import is_whole, load_pages, read_hash
 from cliplib.retrieval import embed_images, embed_texts, measure
 from cliplib.scenes import truth_matrix
 from cliplib.storage import write_json
-from cliplib.trainer import STATE, NotANumber, Split, Trainer
+from cliplib.trainer import STATE, NotANumber, OutOfMemory, Split, Trainer
 
 
 def train(
@@ -181,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-    except (DataError, OSError, ValueError, NotANumber) as error:
+    except (OSError, ValueError, NotANumber, OutOfMemory) as error:
         print(error, file=sys.stderr)
         return 1
     print(json.dumps(metrics, indent=1))

@@ -33,6 +33,10 @@ class NotANumber(RuntimeError):
     """The loss was not a finite number; the last good checkpoint stays."""
 
 
+class OutOfMemory(RuntimeError):
+    """A training step did not fit into the device's memory."""
+
+
 @dataclass(frozen=True)
 class Split:
     """One split, ready for the model: its pairs and what the two encoders take."""
@@ -113,10 +117,22 @@ class Trainer:
         self.model.train()
         pictures = self.train.images.batches(rows for rows, _ in plan)
         for images, (_, caption_rows) in zip(pictures, plan, strict=True):
-            self._window.append(self._step(images, caption_rows))
+            try:
+                self._window.append(self._step(images, caption_rows))
+            except torch.OutOfMemoryError:
+                raise OutOfMemory(self._too_large()) from None
             self._report(bar, len(images))
         self.epoch += 1
         self.seconds += time.perf_counter() - started
+
+    def _too_large(self) -> str:
+        profile = self.profile
+        return (
+            f"A step does not fit into the memory of {self.device}. Choose a smaller batch_size "
+            f"(now {profile.batch_size}) or image_size (now {profile.image_size}), one caption "
+            f"a step (captions_per_step is {profile.captions_per_step}), or freeze an encoder "
+            "(image_frozen=True)."
+        )
 
     def _step(self, images: Tensor, caption_rows: np.ndarray) -> dict[str, float]:
         """One step; every set of captions (one or two a picture) makes a loss of its own."""
@@ -131,8 +147,8 @@ class Trainer:
         loss = torch.stack(losses).mean()
         if not torch.isfinite(loss):
             raise NotANumber(
-                f"The loss is {loss.item()} at step {self.step}: training stops here, and the last good "
-                "checkpoint stays. Try lower learning rates."
+                f"The loss is {loss.item()} at step {self.step}: training stops here, and the last "
+                "good checkpoint stays. Try lower learning rates."
             )
         self._set_rates()
         self.optimizer.zero_grad(set_to_none=True)
@@ -198,7 +214,7 @@ class Trainer:
         save_run(folder, self.model, self.profile, tokenizer)
 
     def resume(self, folder: Path) -> None:
-        """Goes back to the last checkpoint: on a CPU the end is bit for bit the uninterrupted one."""
+        """Back to the last checkpoint: on a CPU the end is bit for bit the uninterrupted one."""
         tensors, about = read_tensors(folder / STATE)
         weights = {
             k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")

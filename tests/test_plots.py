@@ -39,6 +39,7 @@ def texts_of(axes: Axes) -> list[str]:
 
 def frame(axes: Axes) -> tuple[str, str]:
     spine = axes.spines["left"]
+    assert spine.get_visible()
     return to_hex(spine.get_edgecolor()), spine.get_linestyle()
 
 
@@ -159,7 +160,7 @@ def test_curves_of_nothing_are_told(history: pd.DataFrame) -> None:
 
 def test_picture_grid_marks_right_and_wrong_by_frame_and_sign(pictures: list[Path]) -> None:
     said = plots.text_to_image_grid(
-        ["a red boat", "a $5 note and a $10 note"],
+        ["a red boat", "grass"],
         [pictures[:2], pictures[2:4]],
         [[0.71, 0.5], [0.6, -0.1]],
         [[True, False], [False, True]],
@@ -172,7 +173,15 @@ def test_picture_grid_marks_right_and_wrong_by_frame_and_sign(pictures: list[Pat
     assert (first.get_xlabel(), *frame(first)) == ("✓ 0.71", plots.GREEN, "solid")
     assert (second.get_xlabel(), *frame(second)) == ("✗ 0.50", plots.RED, "dashed")
     assert tuple(first.images[0].get_array()[0, 0]) == (255, 0, 0)
-    plt.gcf().canvas.draw()  # dollar signs are no formulas
+
+
+def test_dollar_signs_in_captions_are_no_formulas(pictures: list[Path]) -> None:
+    price = "a $\\x note and a $5 note"
+    plots.text_to_image_grid([price], [pictures[:1]], [[0.5]])
+    plots.image_to_text_grid(pictures[:1], [[price]], [[0.5]])
+    plots.picture_sheet(pictures[:1], [price])
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
 
 
 def test_picture_grid_without_truth_marks_nothing(pictures: list[Path]) -> None:
@@ -226,6 +235,8 @@ def test_grids_of_uneven_parts_are_told(
         plots.text_to_image_grid(["boat"], [pictures[:2]], scores, correct)
     with pytest.raises(ValueError, match=f"{named} needs 1 rows"):
         plots.image_to_text_grid(pictures[:1], [["a", "b"]], scores, correct)
+    with pytest.raises(ValueError, match="answers needs 2 rows"):
+        plots.text_to_image_grid(["boat", "house"], [pictures[:2]], [[0.5, 0.4]])
 
 
 def test_grids_of_nothing_are_told() -> None:

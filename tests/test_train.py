@@ -1,5 +1,6 @@
-"""Training on a small drawn book: the loop, its history, its checkpoints and what resuming gives."""
+"""Training on a small drawn book: the loop, its history, its checkpoints, resuming."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -150,18 +151,29 @@ def test_a_loss_that_is_not_a_number_stops_training_and_keeps_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
+    sound = trainer.contrastive_loss
     losses = []
 
-    def breaks_in_second_epoch(images, texts, scale):
-        losses.append(1)
-        return trainer.F_loss(images, texts, scale) * (math.nan if len(losses) > 12 else 1)
+    def breaks_in_second_epoch(*arguments: torch.Tensor) -> torch.Tensor:
+        losses.append(sound(*arguments))
+        return losses[-1] * (math.nan if len(losses) > 12 else 1)
 
-    monkeypatch.setattr(trainer, "F_loss", trainer.contrastive_loss, raising=False)
     monkeypatch.setattr(trainer, "contrastive_loss", breaks_in_second_epoch)
     with pytest.raises(NotANumber, match="step 6"):
         train.train(TINY, out, progress=False)
     assert all(torch.isfinite(t).all() for t in tensors_of(out).values() if t.is_floating_point())
     assert not (out / "metrics.json").exists()
+
+
+def test_out_of_memory_is_a_sentence_with_the_settings_to_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(trainer.Trainer, "_step", too_large)
+    with pytest.raises(trainer.OutOfMemory, match=r"batch_size.*now 16.*image_size.*now 32"):
+        train.train(TINY, tmp_path / "run", progress=False)
 
 
 def test_the_command_tells_faults_in_a_sentence(
@@ -198,7 +210,7 @@ def test_norms_biases_and_scale_never_decay_and_groups_have_their_own_rates() ->
 def test_rate_rises_in_warmup_and_falls_to_zero() -> None:
     factors = [rate_factor(step, 100, 0.1) for step in range(100)]
     assert factors[0] == pytest.approx(0.1) and factors[9] == 1.0 == max(factors)
-    assert all(a > b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(factors[10:]))
     assert factors[-1] < 0.001
 
 
