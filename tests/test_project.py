@@ -1,0 +1,95 @@
+"""What holds for the project as a whole: style, secrets, commands as the README prints them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COURSE = Path(__file__).resolve().parent.parent
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=COURSE, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("check", [["check"], ["format", "--check"]])
+def test_ruff(check: list[str]) -> None:
+    result = run(sys.executable, "-m", "ruff", *check, ".")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_secrets_are_ignored_by_git() -> None:
+    lines = (COURSE / ".gitignore").read_text().splitlines()
+    assert {"kaggle.json", ".env"} <= set(lines)
+
+
+def test_ci_runs_exactly_the_readmes_test_command() -> None:
+    readme = (COURSE / "README.md").read_text(encoding="utf-8")
+    command = re.search(r"^    (.* -m pytest)$", readme, re.MULTILINE)
+    assert command is not None
+    assert (COURSE / ".ci" / "run").read_text().splitlines()[-1] == command[1]
+
+
+def test_no_module_is_too_long_and_imports_point_one_way() -> None:
+    order = [
+        "config",
+        "scenes",
+        "captions",
+        "brush",
+        "backdrop",
+        "things",
+        "drawing",
+        "picturebook",
+        "memory",
+        "pictures",
+        "layout",
+        "data",
+        "storage",
+        "encoders",
+        "loss",
+        "model",
+        "checkpoint",
+        "features",
+        "retrieval",
+        "plots",
+        "search",
+        "trainer",
+        "train",
+    ]
+    modules = {path.stem: path.read_text(encoding="utf-8") for path in COURSE.glob("cliplib/*.py")}
+    assert set(modules) - {"__init__", "__main__"} == set(order)
+    for name, text in modules.items():
+        assert len(text.splitlines()) <= 300, f"{name} passes 300 lines: split it by idea"
+        imported = re.findall(r"^ *from cliplib\.(\w+) import", text, re.MULTILINE)
+        for names in re.findall(r"^ *from cliplib import ([\w, ]+)", text, re.MULTILINE):
+            imported += names.split(", ")
+        for other in set(imported) & set(order):
+            assert order.index(other) < order.index(name), f"{name} imports {other}, which is above"
+
+
+def test_floors_are_met_by_what_colab_has() -> None:
+    """Versions of Colab's list of 2026-08-19."""
+    colab = {
+        "torch": "2.11", "torchvision": "0.26", "timm": "1.0.28", "transformers": "5.15",
+        "pillow": "11.3", "matplotlib": "3.10", "pandas": "2.2.3", "ipywidgets": "7.7.1",
+    }  # fmt: skip
+    floors = dict(re.findall(r"^(\w+)>=([\d.]+)", (COURSE / "requirements.txt").read_text(), re.M))
+    assert set(colab) <= set(floors)
+    for name, version in colab.items():
+        has, floor = ([int(n) for n in v.split(".")] for v in (version, floors[name]))
+        assert has >= floor, f"{name}: the floor {floors[name]} is above Colab's {version}"
+
+
+def test_bare_module_lists_the_commands() -> None:
+    result = run(sys.executable, "-m", "cliplib")
+    assert result.returncode == 0
+    for command in ("cliplib.data", "cliplib.train", "cliplib.search"):
+        assert command in result.stdout
+
+
+@pytest.mark.parametrize("module", ["data", "train", "search"])
+def test_every_command_has_help(module: str) -> None:
+    result = run(sys.executable, "-m", f"cliplib.{module}", "--help")
+    assert result.returncode == 0 and "usage: python -m cliplib." in result.stdout
