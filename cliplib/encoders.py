@@ -162,8 +162,8 @@ def train_tokenizer(
     fixed = [*SPECIAL_PIECES, *sorted(most), *(f"##{letter}" for letter in sorted(most))]
     learner = BertWordPieceTokenizer(lowercase=True)
     learner.train_from_iterator(
-        captions, vocabulary_size, min_frequency=2, limit_alphabet=len(most), special_tokens=fixed,
-        show_progress=False,
+        captions, vocabulary_size, min_frequency=2, special_tokens=fixed, show_progress=False,
+        limit_alphabet=0,  # no letter but those: among equally frequent ones it would pick its own
     )  # fmt: skip
     # made anew from its vocabulary, because only then it puts [CLS] and [SEP] around sentences
     tokenizer = BertWordPieceTokenizer(learner.get_vocab(), lowercase=True)

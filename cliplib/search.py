@@ -74,10 +74,9 @@ def build_caption_index(run: Run, captions: Sequence[str], progress: bool = True
     features = caption_features(
         model.text_encoder, profile.text_encoder, captions, run.tokenizer, progress
     )
-    first_row = {caption: row for row, caption in reversed(list(enumerate(captions)))}
-    different = tuple(dict.fromkeys(captions))
-    rows = [first_row[caption] for caption in different]
-    return CaptionIndex(different, embed_texts(model, features).cpu()[rows])
+    row_of = {caption: row for row, caption in enumerate(captions)}
+    embeddings = embed_texts(model, features).cpu()[list(row_of.values())]
+    return CaptionIndex(tuple(row_of), embeddings)
 
 
 def embed_words(run: Run, sentences: Sequence[str]) -> Tensor:
