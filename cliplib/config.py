@@ -23,6 +23,7 @@ class Profile:
     image_pretrained: bool
     image_frozen: bool
     image_output: str  # "features" (pooled) or "logits" (class scores)
+    image_power: float  # each pooled feature's size is raised to it, its sign kept
     image_size: int  # pixels, height and width
     image_crop: (
         float  # 0: the whole picture, squashed to a square; else the share kept by a central crop
@@ -91,7 +92,7 @@ class Profile:
             "vocabulary_size",
         ):
             _require(getattr(self, field) >= 1, self, field, "at least 1")
-        for field in ("image_lr", "text_lr", "head_lr", "clip_norm"):
+        for field in ("image_power", "image_lr", "text_lr", "head_lr", "clip_norm"):
             _require(getattr(self, field) > 0, self, field, "above 0")
 
 
@@ -110,6 +111,7 @@ QUICK = Profile(
     image_pretrained=False,
     image_frozen=False,
     image_output="features",
+    image_power=1.0,
     image_size=64,
     image_crop=0,
     text_encoder="bert",
@@ -139,6 +141,7 @@ LAPTOP = Profile(
     image_pretrained=True,
     image_frozen=True,
     image_output="features",
+    image_power=0.5,
     image_size=224,
     image_crop=0,
     text_encoder="sentence-transformers/all-MiniLM-L6-v2",
@@ -149,10 +152,10 @@ LAPTOP = Profile(
     vocabulary_size=30522,
     max_tokens=128,
     embed_dim=256,
-    head_dropout=0.2,
-    epochs=30,
+    head_dropout=0.3,
+    epochs=45,
     batch_size=256,
-    captions_per_step=1,
+    captions_per_step=2,
     image_lr=1e-4,
     text_lr=1e-5,
     head_lr=1e-3,
@@ -168,6 +171,7 @@ ORIGINAL = Profile(
     image_pretrained=True,
     image_frozen=False,
     image_output="features",
+    image_power=1.0,
     image_size=224,
     image_crop=0.9,
     text_encoder="sentence-transformers/bert-base-nli-mean-tokens",

@@ -25,9 +25,12 @@ class CLIP(nn.Module):
     Source: Radford et al. 2021, sections 2.3 to 2.5 (arXiv 2103.00020).
     """
 
-    def __init__(self, image_encoder: nn.Module, text_encoder: nn.Module, embed_dim: int,
-                 head_dropout: float = 0.0) -> None:  # fmt: skip
+    def __init__(
+        self, image_encoder: nn.Module, text_encoder: nn.Module, embed_dim: int,
+        head_dropout: float = 0.0, image_power: float = 1.0,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.image_power = image_power
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.image_projection = nn.Linear(image_encoder.width, embed_dim, bias=False)
@@ -44,6 +47,8 @@ class CLIP(nn.Module):
     def encode_image(self, pictures: Tensor) -> Tensor:
         """(B, 3, H, W) normalised pictures, or (B, D) features, to (B, E) unit vectors."""
         features = pictures if pictures.ndim == 2 else self.image_encoder(pictures)
+        if self.image_power != 1:
+            features = signed_power(features, self.image_power)
         return F.normalize(self.image_projection(self.dropout(features)), dim=-1)
 
     def encode_text(self, tokens: Tokens | Tensor) -> Tensor:
@@ -64,4 +69,16 @@ def build_clip(profile: Profile) -> CLIP:
         text_encoder(profile),
         profile.embed_dim,
         profile.head_dropout,
+        profile.image_power,
     )
+
+
+def signed_power(features: Tensor, power: float) -> Tensor:
+    """Each feature's size to a power, its sign kept: below 1 it evens out features with long tails.
+
+    Shapes: any in, the same out.
+    Source: Perronnin, Sanchez and Mensink 2010, Improving the Fisher Kernel for Large-Scale Image
+    Classification, section 3.2 (doi 10.1007/978-3-642-15561-1_11).
+    """
+    # the floor keeps the slope finite at 0, which ReLU gives often: NaN else when the encoder learns
+    return features.sign() * features.abs().clamp(min=1e-6) ** power

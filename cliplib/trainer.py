@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import time
 from dataclasses import dataclass
@@ -220,14 +221,24 @@ class Trainer:
             k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")
         }
         load_weights(self.model, self.profile, weights, str(folder / STATE))
-        content = self.optimizer.state_dict()
-        for key, tensor in tensors.items():
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".")
-                content["state"].setdefault(int(index), {})[name] = tensor
-        self.optimizer.load_state_dict(content)
+        self.optimizer.load_state_dict(self._optimizer_content(tensors))
         torch.set_rng_state(tensors["random"])
         self.epoch, self.step = int(about["epoch"]), int(about["step"])
         self.seconds = float(about["seconds"])
-        history = pd.read_csv(folder / HISTORY, float_precision="round_trip")
-        self.history = history[history["step"] <= self.step].to_dict("records")
+        with open(folder / HISTORY, encoding="utf-8", newline="") as file:
+            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        self.history = [
+            {**row, "step": int(row["step"])} for row in rows if row["step"] <= self.step
+        ]
+
+    def _optimizer_content(self, tensors: dict[str, Tensor]) -> dict[str, object]:
+        content = self.optimizer.state_dict()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for key, tensor in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                like = parameters[int(index)]
+                if tensor.shape == like.shape:  # laid out in memory as the weights: channels last
+                    tensor = torch.empty_like(like, device="cpu").copy_(tensor)
+                content["state"].setdefault(int(index), {})[name] = tensor
+        return content

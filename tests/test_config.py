@@ -51,6 +51,7 @@ WRONG = [
     ("vocabulary_size", -5),
     *((field, 0.0) for field in ("image_lr", "text_lr", "head_lr")),
     ("clip_norm", -1.0),
+    ("image_power", 0.0),
 ]
 
 

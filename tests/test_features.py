@@ -200,6 +200,7 @@ def test_picture_features_equal_a_direct_pass(paths: list[Path]) -> None:
     for _ in range(2):  # computed, then read
         found = picture_features(encoder, "counting", paths, TRANSFORM, progress=False)
         assert torch.allclose(found.batch(np.arange(7)), direct, atol=1e-6)
+        assert not found.features.requires_grad, "the encoder is frozen"
     assert encoder.seen == 14
 
 

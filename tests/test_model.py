@@ -10,11 +10,15 @@ from torch import Tensor, nn
 
 from cliplib.config import QUICK
 from cliplib.loss import contrastive_loss
-from cliplib.model import CLIP, build_clip
+from cliplib.model import CLIP, build_clip, signed_power
 
 TINY = dataclasses.replace(
     QUICK, text_width=16, vocabulary_size=50, max_tokens=8, embed_dim=12, head_dropout=0.5
 )
+
+
+class Plain(nn.Linear):
+    width = 3
 
 
 @pytest.fixture
@@ -116,10 +120,22 @@ def test_the_profile_says_how_wide(model: CLIP) -> None:
 
 
 def test_any_two_encoders_will_do() -> None:
-    class Plain(nn.Linear):
-        width = 3
-
     clip = CLIP(Plain(5, 3), Plain(7, 3), embed_dim=2)
     assert clip.encode_image(torch.randn(4, 3)).shape == (4, 2)
     other = build_clip(dataclasses.replace(TINY, image_encoder="test_vit", image_size=160))
     assert other.encode_image(torch.randn(2, 3, 160, 160)).shape == (2, 12)
+
+
+def test_signed_power_keeps_signs_and_is_used_before_the_projection() -> None:
+    features = torch.tensor([[4.0, -9.0, 0.0]])
+    assert torch.equal(signed_power(features, 0.5), torch.tensor([[2.0, -3.0, 0.0]]))
+    clip = CLIP(Plain(3, 3), Plain(3, 3), embed_dim=2, image_power=0.5)
+    rooted = clip.image_projection(torch.tensor([[2.0, -3.0, 0.0]]))
+    expected = rooted / rooted.norm()
+    assert torch.allclose(clip.encode_image(features), expected, atol=1e-6)
+
+
+def test_signed_power_has_a_slope_at_zero() -> None:
+    features = torch.tensor([[4.0, -1.0, 0.0]], requires_grad=True)
+    signed_power(features, 0.5).sum().backward()
+    assert torch.allclose(features.grad, torch.tensor([[0.25, 0.5, 0.0]]))

@@ -180,7 +180,7 @@ def test_the_command_tells_faults_in_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train.main(["--resume", "--out", str(tmp_path / "nothing")]) == 1
-    assert "nothing to resume" in capsys.readouterr().err
+    assert "There is no run in" in capsys.readouterr().err
 
 
 def test_an_interrupted_command_says_how_to_go_on(
