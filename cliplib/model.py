@@ -80,5 +80,5 @@ def signed_power(features: Tensor, power: float) -> Tensor:
     Source: Perronnin, Sanchez and Mensink 2010, Improving the Fisher Kernel for Large-Scale Image
     Classification, section 3.2 (doi 10.1007/978-3-642-15561-1_11).
     """
-    # the floor keeps the slope finite at 0, which ReLU gives often: NaN else when the encoder learns
+    # the floor keeps the slope at 0 finite: ReLU gives many zeros, and an encoder that learns NaN
     return features.sign() * features.abs().clamp(min=1e-6) ** power
