@@ -23,8 +23,7 @@ Picture = Path | np.ndarray | Image
 Scores = Sequence[Sequence[float]]  # a row a query, best first
 Correct = Sequence[Sequence[bool]]  # the same shape
 
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#555555"
-GREEN, RED = "#1a7f37", "#c62828"
+BLUE, ORANGE, GREY, GREEN, RED = "#0072b2", "#d55e00", "#555555", "#1a7f37", "#c62828"
 PIXELS = 224  # a picture's shorter side is read no finer than it is shown
 CELLS_WITH_NUMBERS = 8  # a matrix of at most so many rows and columns has its numbers in its cells
 
