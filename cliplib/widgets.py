@@ -1,0 +1,80 @@
+"""What a learner drags and types into; ipywidgets 7.7 and 8 alike. A figure is drawn without one.
+
+Sliders have no accessible name in JupyterLab, so each is linked with a labelled number field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import display
+
+LOWEST, HIGHEST = 0.01, 2.0  # temperatures to choose from
+
+
+def caption_probabilities(cosines: np.ndarray, temperature: float) -> np.ndarray:
+    """The softmax of each row at a temperature.
+
+    Shapes: (B, B) in and out. Raises: ValueError when the temperature is not above 0.
+    """
+    if temperature <= 0:
+        raise ValueError(f"The temperature divides the cosines: above 0, not {temperature}.")
+    logits = np.asarray(cosines, float) / temperature  # (B, B)
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def draw_temperatures(cosines: np.ndarray, temperatures: Sequence[float]) -> str:
+    """Draws what each picture's softmax over the captions makes of its cosines, a panel for each
+    temperature, and returns a sentence for each.
+
+    Shapes: cosines (B, B), a row a picture.
+    """
+    panels = len(temperatures)
+    figure, grid = plt.subplots(
+        1, panels, squeeze=False, figsize=(2.9 * panels + 1.1, 3.3), layout="constrained"
+    )
+    sentences = []
+    for axes, temperature in zip(grid[0], temperatures, strict=True):
+        probabilities = caption_probabilities(cosines, temperature)
+        image = axes.imshow(probabilities, cmap="viridis", vmin=0, vmax=1)
+        for (row, column), p in np.ndenumerate(probabilities):
+            colour = "black" if p > 0.5 else "white"
+            axes.text(column, row, f"{p:.2f}", ha="center", va="center", color=colour)
+        ticks = range(len(cosines))
+        axes.set(xlabel="caption", ylabel="picture", xticks=ticks, yticks=ticks)
+        axes.set_title(f"temperature {temperature:.3g}")
+        sentences.append(_read(probabilities.diagonal(), temperature))
+    figure.colorbar(image, ax=grid[0], label="probability of the caption", shrink=0.9)
+    return "\n".join(sentences)
+
+
+def _read(own: np.ndarray, temperature: float) -> str:
+    cost = -np.log(np.maximum(own, np.finfo(float).tiny)).mean()
+    return (
+        f"Temperature {temperature:.3g}, logit scale {1 / temperature:.3g}: the right captions get "
+        f"{own.mean():.2f} on average (chance {1 / len(own):.2f}); the rows cost {cost:.2f}."
+    )
+
+
+def temperature_slider(cosines: np.ndarray, temperature: float = 0.07) -> None:
+    """The same figure under a slider and a number field for the temperature."""
+    slider = ipywidgets.FloatLogSlider(
+        value=temperature, base=10, min=np.log10(LOWEST), max=np.log10(HIGHEST), step=0.01,
+        readout=False, description="temperature", continuous_update=False,
+    )  # fmt: skip
+    field = ipywidgets.BoundedFloatText(
+        value=temperature, min=LOWEST, max=HIGHEST, step=0.01, description="or type it"
+    )
+    ipywidgets.link((slider, "value"), (field, "value"))
+
+    def redraw(temperature: float) -> None:
+        sentence = draw_temperatures(cosines, [temperature])
+        plt.show()
+        print(sentence)
+
+    figure = ipywidgets.interactive_output(redraw, {"temperature": slider})
+    display(ipywidgets.VBox([ipywidgets.HBox([slider, field]), figure]))
