@@ -5,17 +5,31 @@ import os
 import shutil
 import tempfile
 import time
+from pathlib import Path
 from queue import Empty
 
+import matplotlib
 from nbval.kernel import RunningKernel
 
-# before any import that reads them; kernels inherit them
-os.environ.setdefault("MPLBACKEND", "Agg")
+# before any import that reads it; kernels inherit it
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ["CLIPLIB_DATA"] = tempfile.mkdtemp(prefix="cliplib-tests-")
 for name in ("CLIPLIB_PROFILE", "CLIPLIB_RUN"):
     os.environ.pop(name, None)
-atexit.register(shutil.rmtree, os.environ["CLIPLIB_DATA"], ignore_errors=True)
+# not MPLBACKEND: kernels would inherit that, and lessons would show no figure
+os.environ.pop("MPLBACKEND", None)
+matplotlib.use("Agg")
+
+from cliplib import config, picturebook  # noqa: E402
+
+OWN_DATA = Path(tempfile.mkdtemp(prefix="cliplib-tests-"))
+atexit.register(shutil.rmtree, OWN_DATA, ignore_errors=True)
+drawn = config.data_folder("picturebook")
+if picturebook.is_whole(drawn):  # else the first test that needs the book draws it, in a minute
+    try:
+        (OWN_DATA / "picturebook").symlink_to(drawn.resolve(), target_is_directory=True)
+    except OSError:  # Windows allows links to few people
+        shutil.copytree(drawn, OWN_DATA / "picturebook")
+os.environ["CLIPLIB_DATA"] = str(OWN_DATA)
 
 POLL = 2.0  # seconds between two looks at whether a kernel still lives
 

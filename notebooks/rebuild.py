@@ -57,6 +57,7 @@ profile = get_profile(PROFILE)
 print(f"Found the course: profile {{profile.name}}, {{profile.data}}, {{pick_device().type}}.")
 """
 WORDS_A_MINUTE = 200
+FEW_COLOURS = 4000
 EXERCISE = re.compile(r"^#+ Exercise \d.*\(level [123], (\d+) minutes?\)$", re.MULTILINE)
 
 
@@ -219,10 +220,14 @@ def _describe_pictures(cell: NotebookNode) -> None:
 
 
 def _smaller(png: str) -> str:
-    """A PNG in base64 with 256 colours of its own."""
+    """A PNG in base64 with 256 colours: a heat map keeps its rare ones, a drawing its commonest."""
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    if picture.getcolors(FEW_COLOURS):
+        small = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    else:
+        small = picture.quantize(256, kmeans=1, dither=Image.Dither.NONE)
     file = io.BytesIO()
-    picture.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    small.save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
 
 

@@ -1,5 +1,6 @@
 """The lessons' structure: closes the holes that nbval leaves, and holds budgets and words."""
 
+import ast
 import base64
 import io
 import re
@@ -29,6 +30,21 @@ def of_type(notebook: NotebookNode, cell_type: str) -> list[NotebookNode]:
 
 def prose(notebook: NotebookNode) -> str:
     return "\n\n".join(cell.source for cell in of_type(notebook, "markdown"))
+
+
+def namespace(notebook: NotebookNode) -> dict[str, object]:
+    """What a lesson imports and the functions that its cells define; nothing else is run."""
+    names: dict[str, object] = {}
+    for cell in of_type(notebook, "code"):
+        if cell.id == "setup":
+            continue  # it finds cliplib, which is here
+        kept = [
+            statement
+            for statement in ast.parse(cell.source).body
+            if isinstance(statement, ast.Import | ast.ImportFrom | ast.FunctionDef)
+        ]
+        exec(compile(ast.Module(kept, []), cell.id, "exec"), names)
+    return names
 
 
 def headings(text: str) -> list[str]:
@@ -134,11 +150,13 @@ def test_outputs_hold_nothing_of_the_machine_that_made_them(name: str) -> None:
 
 
 @lesson
-def test_pictures_in_outputs_are_whole_and_not_large(name: str) -> None:
+def test_pictures_in_outputs_are_not_large_and_can_be_read_aloud(name: str) -> None:
     for cell in of_type(LESSONS[name], "code"):
         for output in cell.outputs:
             png = output.get("data", {}).get("image/png")
             if png:
+                alt = output.metadata.get("image/png", {}).get("alt", "")
+                assert len(alt) > 20, f"print a sentence that reads the figure of:\n{cell.source}"
                 width, height = Image.open(io.BytesIO(base64.b64decode(png))).size
                 assert width <= 1600 and height <= 1600
 
