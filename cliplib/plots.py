@@ -100,6 +100,7 @@ def training_curves(history: pd.DataFrame) -> str:
     _draw_found(found, history, validated)
     for axes in (loss, scale, found):
         axes.grid(alpha=0.25)
+        axes.xaxis.get_major_locator().set_params(integer=history.epoch.max() >= 3)
         axes.spines[["top", "right"]].set_visible(False)
     return _read_curves(history, validated)
 
@@ -109,16 +110,15 @@ def _draw_loss(axes: Axes, history: pd.DataFrame) -> None:
     axes.plot(epoch, history.loss, color=BLUE)
     axes.plot(epoch, history.log_b, color=GREY, linestyle="dashed")
     axes.plot(epoch, history.floor, color=ORANGE, linestyle="dotted", linewidth=2)
-    for y, words, colour in (
-        (log_b, f"log B = {log_b:.2f}: guessing", GREY),
-        (history.floor.iloc[-1], "floor: equal captions", ORANGE),
+    top = 1.12 * max(log_b, history.loss.max())
+    for words, x, y, side, colour in (  # each where a falling loss is far away
+        (f"log B = {log_b:.2f}: guessing", epoch.max(), log_b, "right", GREY),
+        ("floor: equal captions", epoch.min(), history.floor.iloc[0], "left", ORANGE),
     ):
         axes.annotate(
-            words, (epoch.max(), y), (0, 4), textcoords="offset points", ha="right", color=colour,
-            fontsize=9, bbox={"color": "white", "alpha": 0.7, "pad": 0.5},
-        )  # fmt: skip
-    axes.set(xlabel="epoch", ylabel="loss (nats)", title="Loss")
-    axes.set_ylim(0, 1.12 * max(log_b, history.loss.max()))
+            words, (x, y), (0, 4), textcoords="offset points", ha=side, color=colour, fontsize=9
+        )
+    axes.set(xlabel="epoch", ylabel="loss (nats)", title="Loss", ylim=(-0.03 * top, top))
 
 
 def _draw_found(axes: Axes, history: pd.DataFrame, validated: pd.DataFrame) -> None:
