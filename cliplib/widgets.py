@@ -55,8 +55,8 @@ def draw_temperatures(cosines: np.ndarray, temperatures: Sequence[float]) -> str
 def _read(own: np.ndarray, temperature: float) -> str:
     cost = -np.log(np.maximum(own, np.finfo(float).tiny)).mean()
     return (
-        f"Temperature {temperature:.3g}, logit scale {1 / temperature:.3g}: the right captions get "
-        f"{own.mean():.2f} on average (chance {1 / len(own):.2f}); the rows cost {cost:.2f}."
+        f"Temperature {temperature:.3g}, logit scale {1 / temperature:.3g}: right captions get "
+        f"{own.mean():.2f} (chance {1 / len(own):.2f}), rows cost {cost:.2f}."
     )
 
 
@@ -65,16 +65,18 @@ def temperature_slider(cosines: np.ndarray, temperature: float = 0.07) -> None:
     slider = ipywidgets.FloatLogSlider(
         value=temperature, base=10, min=np.log10(LOWEST), max=np.log10(HIGHEST), step=0.01,
         readout=False, description="temperature", continuous_update=False,
+        style={"description_width": "initial"},
     )  # fmt: skip
     field = ipywidgets.BoundedFloatText(
         value=temperature, min=LOWEST, max=HIGHEST, step=0.01, description="or type it"
     )
-    ipywidgets.link((slider, "value"), (field, "value"))
+    ipywidgets.dlink((slider, "value"), (field, "value"), lambda value: round(value, 3))
+    ipywidgets.dlink((field, "value"), (slider, "value"))
 
     def redraw(temperature: float) -> None:
         sentence = draw_temperatures(cosines, [temperature])
         plt.show()
         print(sentence)
 
-    figure = ipywidgets.interactive_output(redraw, {"temperature": slider})
+    figure = ipywidgets.interactive_output(redraw, {"temperature": field})
     display(ipywidgets.VBox([ipywidgets.HBox([slider, field]), figure]))

@@ -1,0 +1,116 @@
+"""Remaking a lesson: a whole one or none; and a kernel that dies is noticed."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from test_notebooks import COURSE, rebuild
+
+
+def small_lesson(*code: str) -> NotebookNode:
+    frame = [new_markdown_cell("# 98 · A lesson", id="title"), new_markdown_cell("", id="facts")]
+    cells = [new_code_cell("", id="setup"), *map(new_code_cell, code)]
+    exercise = new_markdown_cell("### Exercise 1 · Add (level 1, 7 minutes)")
+    course = {"needs": "no GPU", "seconds": 0}
+    return new_notebook(cells=[*frame, *cells, exercise], metadata={"course": course})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    notebooks = tmp_path / "notebooks"
+    notebooks.mkdir()
+    (tmp_path / "cliplib").symlink_to(COURSE / "cliplib", target_is_directory=True)
+    monkeypatch.setattr(rebuild, "NOTEBOOKS", notebooks)
+    monkeypatch.setattr(rebuild, "ensure", lambda data: tmp_path)  # no book is needed here
+    return notebooks
+
+
+def put(folder: Path, lesson: NotebookNode) -> Path:
+    path = folder / "98_small.ipynb"
+    path.touch()
+    rebuild.write(path, lesson)
+    return path
+
+
+def test_a_lesson_is_run_measured_and_framed(folder: Path) -> None:
+    path = put(folder, small_lesson("print('a')\nprint('b')", "1 + 1"))
+    assert rebuild.main(["98"]) == 0
+    made = rebuild.read(path)
+    cells = {cell.id: cell for cell in made.cells}
+    assert cells["setup"].source == rebuild.setup_cell()
+    assert cells["setup"].outputs[0].text.startswith("Found the course: profile quick")
+    assert "**7 minutes** of exercises" in cells["facts"].source
+    assert f"in **{made.metadata['course']['seconds']} seconds**" in cells["facts"].source
+    assert [cell.execution_count for cell in made.cells if cell.cell_type == "code"] == [1, 2, 3]
+    assert "a\nb\n" in path.read_text().replace('",\n      "', "").replace("\\n", "\n")
+
+
+def test_a_lesson_that_breaks_is_left_as_it_was(folder: Path) -> None:
+    path = put(folder, small_lesson("print(1)", "1 / 0"))
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        rebuild.main(["98"])
+    assert path.read_bytes() == before and list(folder.iterdir()) == [path]
+
+
+def test_an_unknown_number_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(folder, small_lesson())
+    assert rebuild.main(["97"]) == 1
+    assert "no lesson 97; there are 98" in capsys.readouterr().out
+
+
+def test_what_only_a_live_kernel_shows_is_dropped() -> None:
+    lesson = small_lesson("1")
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "Box()"}
+    lesson.metadata["widgets"] = {}
+    cell = lesson.cells[3]
+    cell.metadata = {"execution": {}, "tags": ["nbval-check-output"]}
+    cell.outputs = [
+        new_output("display_data", data=view),
+        new_output("stream", name="stdout", text="a\n"),
+        new_output("stream", name="stdout", text="b\n"),
+    ]
+    rebuild.normalise(lesson)
+    assert set(lesson.metadata) == {"course", "kernelspec", "language_info"}
+    assert cell.metadata == {"tags": ["nbval-check-output"]}
+    assert [output.text for output in cell.outputs] == ["a\nb\n"]
+
+
+@pytest.mark.parametrize("address", ["", "https://github.com/someone/course"])
+def test_the_address_gets_into_set_up_cell_and_badge(
+    folder: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild, "course_address", lambda: (address, "v1" if address else ""))
+    path = put(folder, small_lesson())
+    facts = rebuild.facts_line(path, rebuild.read(path))
+    assert f'REPOSITORY, TAG = "{address}"' in rebuild.setup_cell()
+    if address:
+        colab = "https://colab.research.google.com/github/someone/course/blob/v1/notebooks/"
+        assert f"]({colab}98_small.ipynb)" in facts
+    else:
+        assert "no public address yet" in facts
+
+
+def test_the_set_up_cell_says_when_there_is_no_course(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", rebuild.setup_cell()]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    if rebuild.course_address()[0] == "":
+        assert result.returncode == 1 and "no address to fetch it from is known" in result.stderr
+
+
+def test_a_kernel_that_dies_is_noticed_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "dies.ipynb"
+    path.touch()
+    rebuild.write(path, new_notebook(cells=[new_code_cell("import os\nos._exit(1)")]))
+    options = ["-p", "conftest", "--rootdir", str(tmp_path), "-c", "/dev/null", "--nbval-lax"]
+    started = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "--nbval-current-env", str(path)],
+        cwd=COURSE, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 1 and "The kernel died while this cell ran" in result.stdout
+    assert time.monotonic() - started < 90
