@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cliplib.config import Profile, data_root, get_profile, shipped_checkpoint
+from cliplib.config import Profile, data_root, get_profile, named_profile, shipped_checkpoint
 from cliplib.encoders import CaptionTokenizer, hub_tokenizer, load_tokenizer
 from cliplib.model import CLIP, build_clip
 from cliplib.pictures import ImageTransform
@@ -119,16 +119,17 @@ def tokenizer_of(folder: Path, profile: Profile) -> CaptionTokenizer:
     return load_tokenizer((folder / TOKENIZER).read_text(encoding="utf-8"), profile.max_tokens)
 
 
-def find_run(profile_name: str = "quick", run: Path | None = None) -> Path:
+def find_run(profile_name: str | None = None, run: Path | None = None) -> Path:
     """Where the wanted model lies: `run`, else CLIPLIB_RUN, else the profile's newest finished run,
-    else (quick) the checkpoint that comes with the course.
+    else (quick) the checkpoint that comes with the course. Without a name the profile is what
+    CLIPLIB_PROFILE says, else quick.
 
-    Raises: FileNotFoundError saying how to train one.
+    Raises: FileNotFoundError saying how to train one, ValueError when there is no such profile.
     """
     chosen = run or os.environ.get("CLIPLIB_RUN")
     if chosen:
         return Path(chosen)
-    profile_name = get_profile(profile_name).name
+    profile_name = named_profile(profile_name).name if profile_name else get_profile().name
     finished = [
         metrics.parent
         for metrics in (data_root() / "runs").glob(f"*/{METRICS}")

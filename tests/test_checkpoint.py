@@ -255,7 +255,17 @@ def test_who_names_a_run_gets_it(
     finish(runs / "quick", "quick", time=1000)
     finish(runs / "laptop", "laptop", time=1000)
     monkeypatch.setenv("CLIPLIB_PROFILE", "laptop")
-    assert find_run("quick") == runs / "laptop"
+    assert find_run() == runs / "laptop"
+    assert find_run("quick") == runs / "quick", "the environment replaces the default only"
     monkeypatch.setenv("CLIPLIB_RUN", str(tmp_path / "by environment"))
     assert find_run("quick") == tmp_path / "by environment"
     assert find_run("quick", tmp_path / "by hand") == tmp_path / "by hand"
+
+
+def test_a_profile_that_is_none_is_told(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="no profile 'slow'"):
+        find_run("slow")
+    monkeypatch.setenv("CLIPLIB_PROFILE", "slow")
+    with pytest.raises(ValueError, match="no profile 'slow'"):
+        find_run()
+    assert find_run("quick") == config.shipped_checkpoint()

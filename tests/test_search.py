@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from cliplib import search
-from cliplib.checkpoint import Run, load_run, save_run
+from cliplib.checkpoint import METRICS, Run, load_run, save_run
 from cliplib.config import COURSE, QUICK
 from cliplib.encoders import train_tokenizer
 from cliplib.model import build_clip
@@ -225,6 +225,17 @@ def test_command_finds_by_words(course: Course, capsys: pytest.CaptureFixture[st
     assert lines[-1] == f"Picture of the answers: {picture}"
     assert Image.open(picture).size[0] > 200
     assert not list(course.data.glob("*.aside"))
+
+
+def test_command_takes_the_profile_that_is_named_before_the_environments(
+    course: Course, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (course.run.folder / METRICS).write_text('{"profile": "quick"}', encoding="utf-8")
+    monkeypatch.setenv("CLIPLIB_PROFILE", "laptop")
+    assert search.main(["boat"]) == 1
+    assert "no finished run of the profile 'laptop'" in capsys.readouterr().err
+    assert search.main(["boat", "--profile", "quick"]) == 0
+    assert f"Model: {course.run.folder} (profile quick)" in capsys.readouterr().out
 
 
 def test_command_finds_by_picture_and_by_both(
