@@ -165,22 +165,30 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    chosen = read_arguments(arguments)
+def settle(chosen: argparse.Namespace) -> tuple[Profile, Path]:
+    """What to train and where it lands.
+
+    Raises: ValueError when a value cannot work, FileNotFoundError when there is nothing to resume.
+    """
+    out = chosen.out or run_folder(chosen.profile)
+    if chosen.resume:
+        return load_profile(out), out
     profile = replace(PROFILES[chosen.profile], seed=chosen.seed)
-    if chosen.epochs:
+    if chosen.epochs is not None:
         profile = replace(profile, epochs=chosen.epochs)
-    out = chosen.out or run_folder(profile.name)
+    return profile, out
+
+
+def main(arguments: list[str] | None = None) -> int:
     try:
-        if chosen.resume:
-            profile = load_profile(out)
-        metrics = train(profile, out, chosen.resume, test=not chosen.no_test)
-    except KeyboardInterrupt:
-        print(
-            f"\nInterrupted. Go on with: python -m cliplib.train --resume --out {out}",
-            file=sys.stderr,
-        )
-        return 130
+        chosen = read_arguments(arguments)
+        profile, out = settle(chosen)
+        try:
+            metrics = train(profile, out, chosen.resume, test=not chosen.no_test)
+        except KeyboardInterrupt:
+            again = f"python -m cliplib.train --resume --out {out}"
+            print(f"\nInterrupted. Go on with: {again}", file=sys.stderr)
+            return 130
     except (OSError, ValueError, NotANumber, OutOfMemory) as error:
         print(error, file=sys.stderr)
         return 1

@@ -183,6 +183,16 @@ def test_the_command_tells_faults_in_a_sentence(
     assert "There is no run in" in capsys.readouterr().err
 
 
+def test_settings_that_cannot_work_are_a_sentence_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(["--epochs", "0"]) == 1
+    assert "epochs must be at least 1, not 0" in capsys.readouterr().err
+    monkeypatch.setenv("CLIPLIB_PROFILE", "huge")
+    assert train.main([]) == 1
+    assert capsys.readouterr().err.startswith("There is no profile 'huge'; choose one of quick")
+
+
 def test_an_interrupted_command_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
