@@ -267,6 +267,13 @@ def table(answers: Sequence[Answer], captions: dict[str, list[str]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
         search(read_arguments(arguments))
+    except KeyboardInterrupt:
+        print(
+            "\nInterrupted. What was encoded so far is kept, 1,024 pictures at a time; "
+            "the next search goes on there.",
+            file=sys.stderr,
+        )
+        return 130
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

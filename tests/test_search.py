@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cliplib import search
+from cliplib import features, search
 from cliplib.checkpoint import METRICS, Run, load_run, save_run
 from cliplib.config import COURSE, QUICK
 from cliplib.encoders import train_tokenizer
@@ -308,6 +308,30 @@ def test_faults_are_one_sentence_without_a_traceback(
         assert "Traceback" not in told
         if "--picture" in arguments:
             assert not out  # told before a gallery is encoded
+
+
+def test_an_interrupted_search_keeps_what_is_encoded_and_the_next_goes_on(
+    course: Course, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(features, "PART", 3)
+    sound, decoded = ImageTransform.load, []
+
+    def interrupted(transform: ImageTransform, path: Path) -> np.ndarray:
+        if len(decoded) == 5:
+            raise KeyboardInterrupt
+        decoded.append(path.name)
+        return sound(transform, path)
+
+    arguments = ["boat", "--run", str(course.run.folder), "--split", "all"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageTransform, "load", interrupted)
+        assert search.main(arguments) == 130
+    told = capsys.readouterr().err
+    assert "Interrupted. What was encoded so far is kept" in told and "Traceback" not in told
+    decoded.clear()
+    monkeypatch.setattr(ImageTransform, "load", lambda *a: decoded.append(a[1].name) or sound(*a))
+    assert search.main(arguments) == 0
+    assert len(decoded) == 5, "the first three are kept"
 
 
 def test_captions_of_a_gallery_without_any_are_told(
