@@ -68,6 +68,26 @@ def test_history_has_log_b_floor_scale_and_validation_recall_at_each_epochs_end(
     assert history["logit_scale"].between(1, 100).all()
 
 
+@pytest.mark.parametrize("name", ["test_vit", "test_vit3"])
+def test_a_vision_transformer_trains_at_another_size_than_its_own(
+    tmp_path: Path, name: str
+) -> None:
+    profile = replace(TINY, image_encoder=name, image_size=64, epochs=1, batch_size=64)  # one step
+    metrics = train.train(profile, tmp_path / "run", test=False, progress=False)
+    assert 0 <= metrics["val_t2i_r1"] <= 1
+    assert load_run(tmp_path / "run").transform.size == 64
+
+
+def test_a_size_that_does_not_fit_the_patches_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = replace(TINY, image_encoder="test_vit", image_size=40)
+    monkeypatch.setitem(train.PROFILES, "quick", profile)
+    assert train.main(["--out", str(tmp_path / "run")]) == 1
+    told = capsys.readouterr().err
+    assert "image_size must be a multiple of 16" in told and "Traceback" not in told
+
+
 def test_no_test_leaves_the_test_split_unread(tmp_path: Path, monkeypatch) -> None:
     read = []
     monkeypatch.setattr(
