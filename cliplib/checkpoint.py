@@ -31,6 +31,15 @@ class Run:
     transform: ImageTransform
 
 
+@dataclass(frozen=True)
+class Threshold:
+    """From which cosine on a picture found by words counts, and how many queries come above it."""
+
+    cosine: float
+    false_alarm_rate: float  # share of validation queries whose pictures were taken away
+    answer_rate: float  # share of validation queries whose pictures were there
+
+
 def trained_tensors(model: CLIP, profile: Profile) -> dict[str, Tensor]:
     """The weights that training changes; frozen encoders stay in the hub's cache, unchanged."""
     frozen = tuple(
@@ -90,6 +99,15 @@ def load_run(folder: Path) -> Run:
         tokenizer_of(folder, profile),
         model.image_encoder.transform(profile.image_size, profile.image_crop),
     )
+
+
+def load_threshold(folder: Path) -> Threshold | None:
+    """The threshold that training found for a run; None where it is unfinished or has none."""
+    path = folder / METRICS
+    metrics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if "threshold" not in metrics:
+        return None
+    return Threshold(metrics["threshold"], metrics["false_alarm_rate"], metrics["answer_rate"])
 
 
 def load_weights(model: CLIP, profile: Profile, tensors: Mapping[str, Tensor], source: str) -> None:

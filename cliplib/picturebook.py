@@ -86,10 +86,8 @@ def sample_scene(rng: Random, wanted: HeldOut | None = None) -> Scene:
         horizon = round(rng.uniform(0.46, 0.58), 3)
         things = _place_things(_choose_things(ground, wanted, rng), horizon, rng)
         scene = Scene(sky, ground, horizon, things, rng.randrange(2**31))
-        if (
-            things
-            and {combination for combination in HELD_OUT if combination.in_scene(scene)} == allowed
-        ):
+        held_out = {combination for combination in HELD_OUT if combination.in_scene(scene)}
+        if things and held_out == allowed:
             return scene
 
 
@@ -223,7 +221,7 @@ def _draw_book(folder: Path, progress: bool) -> None:
     (folder / "Images").mkdir(parents=True)
     (folder / "splits").mkdir()
     wanted = [(split, i) for split, size in SPLIT_SIZES.items() for i in range(size)]
-    # Ctrl-C reaches all processes; only this one answers it, so it is told once
+    # Ctrl-C reaches every process; this one alone answers it, so it is told once
     deaf = (signal.SIGINT, signal.SIG_IGN)
     with ProcessPoolExecutor(os.cpu_count(), initializer=signal.signal, initargs=deaf) as pool:
         drawn = pool.map(partial(_draw_page, folder), wanted, chunksize=50)
@@ -236,10 +234,9 @@ def _put_in_place(book: Path, folder: Path) -> None:
     try:
         book.rename(folder)
     except OSError:  # something is there
-        if is_whole(folder):
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-        book.rename(folder)
+        if not is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            book.rename(folder)
 
 
 def _draw_page(folder: Path, wanted: tuple[str, int]) -> Page:

@@ -16,9 +16,11 @@ from transformers import PreTrainedTokenizerFast
 
 from cliplib import checkpoint, config
 from cliplib.checkpoint import (
+    Threshold,
     find_run,
     load_profile,
     load_run,
+    load_threshold,
     load_weights,
     save_run,
     trained_tensors,
@@ -227,6 +229,16 @@ def finish(folder: Path, profile: str, time: int) -> Path:
     metrics.write_text(json.dumps({"profile": profile}), encoding="utf-8")
     os.utime(metrics, (time, time))
     return folder
+
+
+def test_a_run_has_the_threshold_that_its_metrics_name(tmp_path: Path) -> None:
+    assert load_threshold(tmp_path) is None
+    metrics = tmp_path / checkpoint.METRICS
+    metrics.write_text('{"profile": "quick"}', encoding="utf-8")
+    assert load_threshold(tmp_path) is None, "a run from before there was one"
+    about = {"threshold": 0.6, "false_alarm_rate": 0.05, "answer_rate": 0.9}
+    metrics.write_text(json.dumps(about), encoding="utf-8")
+    assert load_threshold(tmp_path) == Threshold(0.6, 0.05, 0.9)
 
 
 def test_the_shipped_checkpoint_is_the_last_resort_of_quick(runs: Path) -> None:

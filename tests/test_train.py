@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 import torch
 
-from cliplib import picturebook, train, trainer
+from cliplib import config, picturebook, train, trainer
 from cliplib.checkpoint import load_run
 from cliplib.config import QUICK, Profile
-from cliplib.data import load_pairs
+from cliplib.data import PictureStore, TokenTable, load_pairs
+from cliplib.retrieval import embed_images, embed_texts
 from cliplib.storage import read_tensors
+from cliplib.threshold import share_words
 from cliplib.trainer import NotANumber, batch_accuracy, make_optimizer, rate_factor
 
 TINY = replace(
@@ -55,6 +57,33 @@ def test_metrics_have_every_promised_key(finished: Path) -> None:
     assert (metrics["gallery_images"], metrics["gallery_captions"]) == (16, 80)
     assert metrics["unseen_gallery_images"] == 8
     assert 0 < metrics["train_seconds"] < 600
+
+
+def test_metrics_have_the_threshold_of_validation_queries(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    run = load_run(finished)
+    folder = config.data_folder("picturebook")
+    val = train.prepare_split(run.profile, run.model, run.tokenizer, folder, "val", progress=False)
+    scores = (embed_texts(run.model, val.texts) @ embed_images(run.model, val.images).T).numpy()
+    shared = share_words(val.pairs.captions, val.pairs.caption_image)
+    askable = ~shared.all(1)
+    absent = np.where(shared, -1, scores).max(1)[askable]
+    above = (absent > metrics["threshold"]).mean()
+    assert above <= metrics["false_alarm_rate"] == 0.05 < above + 1.5 / len(absent)
+    assert metrics["answer_rate"] == pytest.approx((scores.max(1) > metrics["threshold"]).mean())
+
+
+def test_a_split_in_which_nothing_can_be_absent_has_no_threshold(finished: Path) -> None:
+    run = load_run(finished)
+    folder = config.data_folder("picturebook")
+    val = train.prepare_split(run.profile, run.model, run.tokenizer, folder, "val", progress=False)
+    one = replace(val.pairs, images=val.pairs.images[:1], captions=val.pairs.captions[:5],
+                  caption_image=val.pairs.caption_image[:5])  # fmt: skip
+    rows = [val.texts.batch([row])[0][0].tolist() for row in range(5)]
+    alone = replace(
+        val, pairs=one, images=PictureStore(one.paths(), run.transform), texts=TokenTable(rows)
+    )
+    assert train.measure_threshold(run.model, alone) == {}
 
 
 def test_history_has_log_b_floor_scale_and_validation_recall_at_each_epochs_end(
