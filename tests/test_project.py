@@ -46,6 +46,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "pictures",
         "layout",
         "data",
+        "gallery",
         "storage",
         "encoders",
         "loss",
