@@ -20,6 +20,10 @@ WEIGHTS, PROFILE, TOKENIZER = "model.safetensors", "profile.json", "tokenizer.js
 METRICS, HISTORY = "metrics.json", "history.csv"
 
 
+class UntrainedProfile(FileNotFoundError):
+    """There is no finished run of a profile yet."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A model with all that belongs to it: how to prepare pictures and sentences for it."""
@@ -142,7 +146,7 @@ def find_run(profile_name: str | None = None, run: Path | None = None) -> Path:
     else (quick) the checkpoint that comes with the course. Without a name the profile is what
     CLIPLIB_PROFILE says, else quick.
 
-    Raises: FileNotFoundError saying how to train one, ValueError when there is no such profile.
+    Raises: UntrainedProfile saying how to train one, ValueError when there is no such profile.
     """
     chosen = run or os.environ.get("CLIPLIB_RUN")
     if chosen:
@@ -157,7 +161,7 @@ def find_run(profile_name: str | None = None, run: Path | None = None) -> Path:
         return max(finished, key=lambda folder: (folder / METRICS).stat().st_mtime)
     if profile_name == "quick":
         return shipped_checkpoint()
-    raise FileNotFoundError(
+    raise UntrainedProfile(
         f"There is no finished run of the profile {profile_name!r} yet. "
         f"Train one: python -m cliplib.train --profile {profile_name}"
     )

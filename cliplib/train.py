@@ -18,8 +18,8 @@ import transformers
 from tqdm.auto import tqdm
 
 import cliplib
-from cliplib.checkpoint import METRICS, load_profile
-from cliplib.config import PROFILES, Profile, get_profile, run_folder
+from cliplib.checkpoint import METRICS, Run, UntrainedProfile, find_run, load_profile, load_run
+from cliplib.config import PROFILES, Profile, get_profile, run_folder, shipped_checkpoint
 from cliplib.data import ensure, epoch_batches, load_pairs
 from cliplib.encoders import CaptionTokenizer, hub_tokenizer, train_tokenizer
 from cliplib.features import image_inputs, text_inputs
@@ -78,6 +78,27 @@ def train(
     write_json(out / METRICS, metrics)
     (out / STATE).unlink(missing_ok=True)  # only an unfinished run can be resumed
     return metrics
+
+
+def ready_run(profile: Profile) -> Run:
+    """The model that a lesson works with, in evaluation mode; prints what it had to do for it.
+
+    It is what `find_run` finds. Where nothing was trained yet: heads over frozen encoders are
+    trained at once, for that takes minutes; else the checkpoint that comes with the course.
+    Raises: FileNotFoundError when CLIPLIB_RUN names no run, or data or weights cannot be had.
+    """
+    try:
+        return load_run(find_run(profile.name))
+    except UntrainedProfile as error:
+        if not (profile.image_frozen and profile.text_frozen):
+            print(error, "Until then this lesson uses the quick checkpoint.")
+            return load_run(shipped_checkpoint())
+    print(
+        f"No run of the profile {profile.name} yet: both encoders now run over its data once (about "
+        "three minutes on two cores), and then the heads are trained (seconds)."
+    )
+    train(profile, run_folder(profile.name), test=False)
+    return load_run(run_folder(profile.name))
 
 
 def fit(
