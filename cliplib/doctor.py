@@ -168,7 +168,19 @@ def device() -> Finding:
     if chosen.type == "cuda":
         gpu = torch.cuda.get_device_properties(chosen)
         text = f"{gpu.name} with {gpu.total_memory / 1e9:.0f} GB, {cores} CPU cores"
+    if wanting_a_core() > cores:  # threads that wait for each other can take many times as long
+        text += f"; busy: {wanting_a_core():.1f} programs wanted a core in the last minute"
+        remedy = "The forecast may be far too long: close other programs and ask again."
+        return Finding("device", text, "note", remedy)
     return Finding("device", text)
+
+
+def wanting_a_core() -> float:
+    """The mean over the last minute; 0 where nobody counts, as on Windows."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return 0.0
 
 
 def memory() -> Finding:

@@ -225,6 +225,17 @@ def test_disk(free: float, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.main([]) == (1 if level == "stop" else 0)
 
 
+def test_a_busy_computer_is_told_that_the_forecast_is_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 99.0, 99.0), raising=False)
+    assert doctor.device().level == "ok"
+    monkeypatch.setattr(os, "getloadavg", lambda: (999.0, 0.0, 0.0))
+    assert doctor.device().level == "note" and "too long" in doctor.device().remedy
+    monkeypatch.delattr(os, "getloadavg")  # as on Windows
+    assert doctor.device().level == "ok"
+
+
 def test_a_data_folder_that_cannot_be_written_stops(
     own_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
