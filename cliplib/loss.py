@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,3 +56,18 @@ def loss_floor(captions: Sequence[object]) -> float:
     """
     groups = Counter(captions).values()
     return sum(n * math.log(n) for n in groups) / len(captions)
+
+
+def reader_loss(truth: np.ndarray) -> float:
+    """What a batch costs someone who knows which pictures each caption describes and no more: a
+    guess among n true ones costs log n. In nats; a reference, no bound: a model that guesses what
+    a caption would rather have named can pass it.
+
+    Shapes: truth (B, B) bool, a row a caption, its own picture in the same column.
+    Raises: ValueError when it is not square or a caption does not describe its own picture.
+    """
+    if truth.ndim != 2 or truth.shape[0] != truth.shape[1] or not truth.diagonal().all():
+        raise ValueError(
+            "truth is a (B, B) matrix in which each caption describes its own picture."
+        )
+    return float((np.log(truth.sum(1)).mean() + np.log(truth.sum(0)).mean()) / 2)

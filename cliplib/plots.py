@@ -12,7 +12,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from PIL.Image import Image
 
@@ -79,79 +78,6 @@ def _read_matrix(scores: np.ndarray) -> str:
     return (
         f"The diagonal is the largest in {rows} of {pictures} rows and {columns} of {pictures} "
         f"columns; the mean cosine is {on:.2f} on it and {beside:.2f} beside it."
-    )
-
-
-def training_curves(history: pd.DataFrame) -> str:
-    """Loss between its two references, logit scale, and what is found in a batch and among all.
-
-    history: a row every few steps with epoch, loss, floor, log_b, logit_scale and accuracy;
-    val_t2i_r1 and val_t2i_r10 where an epoch ended, as shares of 1.
-    Raises: ValueError when it is empty.
-    """
-    if history.empty:
-        raise ValueError("The history has no rows yet: nothing was trained so far.")
-    figure, (loss, scale, found) = plt.subplots(1, 3, figsize=(12.5, 3.6), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1)
-    validated = history.reindex(columns=["epoch", "val_t2i_r1", "val_t2i_r10"]).dropna()
-    _draw_loss(loss, history)
-    scale.plot(history.epoch, history.logit_scale, color=BLUE)
-    scale.set(xlabel="epoch", ylabel="logit scale (1 / temperature)", title="Logit scale")
-    _draw_found(found, history, validated)
-    for axes in (loss, scale, found):
-        axes.grid(alpha=0.25)
-        axes.xaxis.get_major_locator().set_params(integer=history.epoch.max() >= 3)
-        axes.spines[["top", "right"]].set_visible(False)
-    return _read_curves(history, validated)
-
-
-def _draw_loss(axes: Axes, history: pd.DataFrame) -> None:
-    epoch, log_b = history.epoch, history.log_b.iloc[-1]
-    axes.plot(epoch, history.loss, color=BLUE)
-    axes.plot(epoch, history.log_b, color=GREY, linestyle="dashed")
-    axes.plot(epoch, history.floor, color=ORANGE, linestyle="dotted", linewidth=2)
-    top = 1.12 * max(log_b, history.loss.max())
-    for words, x, y, side, colour in (  # each where a falling loss is far away
-        (f"log B = {log_b:.2f}: guessing", epoch.max(), log_b, "right", GREY),
-        ("floor: equal captions", epoch.min(), history.floor.iloc[0], "left", ORANGE),
-    ):
-        axes.annotate(
-            words, (x, y), (0, 4), textcoords="offset points", ha=side, color=colour, fontsize=9
-        )
-    axes.set(xlabel="epoch", ylabel="loss (nats)", title="Loss", ylim=(-0.03 * top, top))
-
-
-def _draw_found(axes: Axes, history: pd.DataFrame, validated: pd.DataFrame) -> None:
-    pairs = round(np.exp(history.log_b.iloc[-1]))
-    axes.plot(
-        history.epoch, 100 * history.accuracy, color=GREY, linestyle="dashed",
-        label=f"accuracy among the B of a batch (B = {pairs})",
-    )  # fmt: skip
-    for k, colour, marker in ((10, BLUE, "o"), (1, ORANGE, "s")):
-        axes.plot(
-            validated.epoch, 100 * validated[f"val_t2i_r{k}"], color=colour, marker=marker,
-            markersize=4, label=f"recall@{k} among all pictures",
-        )  # fmt: skip
-    axes.set(xlabel="epoch", ylabel="found (%)", title="In the batch, and on validation data")
-    axes.set_ylim(0, 145)  # room for the legend above 100 %
-    axes.set_yticks(range(0, 101, 20))
-    axes.legend(loc="upper left", fontsize=8, frameon=False)
-
-
-def _read_curves(history: pd.DataFrame, validated: pd.DataFrame) -> str:
-    first, last = history.iloc[0], history.iloc[-1]
-    pairs = round(np.exp(last.log_b))
-    sentence = (
-        f"After {last.epoch:.3g} epochs the loss is {last.loss:.2f} (log B {last.log_b:.2f}, floor "
-        f"{last.floor:.2f}); the logit scale went from {first.logit_scale:.1f} to "
-        f"{last.logit_scale:.1f}; {last.accuracy:.0%} are right among the {pairs} of a batch"
-    )
-    if validated.empty:
-        return sentence + ", and nothing was validated yet."
-    recall = validated.iloc[-1]
-    return (
-        f"{sentence}, while among all validation pictures recall@1 is {recall.val_t2i_r1:.0%} "
-        f"and recall@10 {recall.val_t2i_r10:.0%}."
     )
 
 

@@ -20,9 +20,10 @@ from tqdm.auto import tqdm
 import cliplib
 from cliplib.checkpoint import METRICS, load_profile
 from cliplib.config import PROFILES, Profile, get_profile, run_folder
-from cliplib.data import ensure, load_pairs
+from cliplib.data import ensure, epoch_batches, load_pairs
 from cliplib.encoders import CaptionTokenizer, hub_tokenizer, train_tokenizer
 from cliplib.features import image_inputs, text_inputs
+from cliplib.loss import reader_loss
 from cliplib.model import CLIP, build_clip
 from cliplib.picturebook import is_whole, load_pages, read_hash
 from cliplib.retrieval import embed_images, embed_texts, measure
@@ -132,6 +133,20 @@ def truth_of(split: Split) -> np.ndarray | None:
     pages = load_pages(split.pairs.folder, split.pairs.split)
     meanings = [meaning for page in pages for meaning in page.meanings]
     return truth_matrix(meanings, [page.scene for page in pages])
+
+
+def reader_of(split: Split, batch_size: int, batches: int = 20) -> float | None:
+    """The mean `reader_loss` of some batches of a split; None where facts are not known."""
+    if not is_whole(split.pairs.folder):
+        return None
+    pages = load_pages(split.pairs.folder, split.pairs.split)
+    meanings = [meaning for page in pages for meaning in page.meanings]
+    plan = epoch_batches(split.pairs, batch_size, captions_per_step=1, seed=0, epoch=0)[:batches]
+    losses = [
+        reader_loss(truth_matrix([meanings[i] for i in words], [pages[i].scene for i in rows]))
+        for rows, (words,) in plan
+    ]
+    return float(np.mean(losses))
 
 
 def describe_run(trainer: Trainer, folder: Path) -> dict[str, float | str | int]:

@@ -79,10 +79,10 @@ def batch_accuracy(images: Tensor, texts: Tensor) -> float:
 
 def rate_factor(step: int, steps: int, warmup: float) -> float:
     """The share of the full rate at a step: rises linearly, then falls to 0 along half a cosine."""
-    rising = max(1, round(warmup * steps))
+    rising = round(warmup * steps)
     if step < rising:
         return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
 
 
 class Trainer:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cliplib.loss import contrastive_loss, loss_floor, similarity_logits
+from cliplib.loss import contrastive_loss, loss_floor, reader_loss, similarity_logits
 
 
 def unit_rows(rows: int, width: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -161,3 +161,18 @@ def test_no_embeddings_come_below_the_floor_and_the_best_reach_it() -> None:
         losses.append(loss.item())
     assert min(losses) > floor
     assert losses[0] > floor + 0.3 and losses[-1] < floor + 0.001
+
+
+def test_a_reader_pays_the_logarithm_of_what_is_equally_true() -> None:
+    assert reader_loss(np.eye(5, dtype=bool)) == 0
+    assert reader_loss(np.ones((5, 5), bool)) == pytest.approx(math.log(5))
+    truth = np.array([[1, 1, 0], [0, 1, 0], [0, 1, 1]], bool)  # rows 2, 1, 2; columns 1, 3, 1
+    expected = (2 * math.log(2) / 3 + math.log(3) / 3) / 2
+    assert reader_loss(truth) == pytest.approx(expected)
+    assert reader_loss(truth.T) == pytest.approx(expected)  # both directions count alike
+
+
+@pytest.mark.parametrize("truth", [np.ones((2, 3), bool), np.zeros((2, 2), bool)])
+def test_a_reader_needs_own_pictures_on_the_diagonal(truth: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="its own picture"):
+        reader_loss(truth)

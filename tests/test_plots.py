@@ -5,7 +5,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
@@ -84,80 +83,6 @@ def test_numbers_stand_in_the_cells_of_small_matrices_alone() -> None:
 def test_matrix_of_something_else_is_told(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="matrix"):
         plots.similarity_matrix(bad)
-
-
-@pytest.fixture
-def history() -> pd.DataFrame:
-    nan = np.nan
-    return pd.DataFrame(
-        {
-            "step": [10, 20, 30, 40],
-            "epoch": [0.5, 1.0, 1.5, 2.0],
-            "loss": [3.1, 2.4, 1.9, 1.25],
-            "floor": [0.1, 0.1, 0.1, 0.12],
-            "log_b": [np.log(32)] * 4,
-            "logit_scale": [14.3, 16.0, 18.0, 20.5],
-            "accuracy": [0.1, 0.2, 0.4, 0.62],
-            "learning_rate": [1e-3] * 4,
-            "val_t2i_r1": [nan, 0.05, nan, 0.11],
-            "val_t2i_r10": [nan, 0.2, nan, 0.47],
-        }
-    )
-
-
-def test_curves_sentence_reads_the_last_row(history: pd.DataFrame) -> None:
-    assert plots.training_curves(history) == (
-        "After 2 epochs the loss is 1.25 (log B 3.47, floor 0.12); the logit scale went from 14.3 "
-        "to 20.5; 62% are right among the 32 of a batch, while among all validation pictures "
-        "recall@1 is 11% and recall@10 47%."
-    )
-
-
-def test_curves_before_the_first_validation(history: pd.DataFrame) -> None:
-    unvalidated = history.drop(columns=["val_t2i_r1", "val_t2i_r10"])
-    for early in (unvalidated, history[:1]):
-        assert plots.training_curves(early).endswith("and nothing was validated yet.")
-
-
-def test_curves_name_both_references_at_their_lines(history: pd.DataFrame) -> None:
-    plots.training_curves(history)
-    loss = plt.gcf().axes[0]
-    heights = {note.get_text(): note.xy[1] for note in loss.texts}
-    assert heights == {"log B = 3.47: guessing": np.log(32), "floor: equal captions": 0.1}
-    lowest, highest = loss.get_ylim()
-    assert lowest < 0 and highest > np.log(32)  # neither line is cut off
-    styles = [line.get_linestyle() for line in loss.lines]
-    assert len(set(styles)) == 3  # told apart without colour
-
-
-def test_curves_never_call_accuracy_in_a_batch_recall(history: pd.DataFrame) -> None:
-    plots.training_curves(history)
-    found = plt.gcf().axes[2]
-    lines = {line.get_label(): line for line in found.lines}
-    assert set(lines) == {
-        "accuracy among the B of a batch (B = 32)",
-        "recall@10 among all pictures",
-        "recall@1 among all pictures",
-    }
-    recall = lines["recall@10 among all pictures"]
-    assert recall.get_xdata().tolist() == [1.0, 2.0]  # where an epoch ended, as one line
-    assert recall.get_ydata() == pytest.approx([20, 47])
-    assert len({(line.get_linestyle(), line.get_marker()) for line in found.lines}) == 3
-
-
-def test_curves_have_labels_and_units(history: pd.DataFrame) -> None:
-    plots.training_curves(history)
-    labels = [(axes.get_xlabel(), axes.get_ylabel()) for axes in plt.gcf().axes]
-    assert labels == [
-        ("epoch", "loss (nats)"),
-        ("epoch", "logit scale (1 / temperature)"),
-        ("epoch", "found (%)"),
-    ]
-
-
-def test_curves_of_nothing_are_told(history: pd.DataFrame) -> None:
-    with pytest.raises(ValueError, match="no rows yet"):
-        plots.training_curves(history[:0])
 
 
 def test_picture_grid_marks_right_and_wrong_by_frame_and_sign(pictures: list[Path]) -> None:

@@ -212,6 +212,7 @@ def test_rate_rises_in_warmup_and_falls_to_zero() -> None:
     assert factors[0] == pytest.approx(0.1) and factors[9] == 1.0 == max(factors)
     assert all(a > b for a, b in itertools.pairwise(factors[10:]))
     assert factors[-1] < 0.001
+    assert [rate_factor(step, 2, 0.0) for step in range(2)] == [1.0, pytest.approx(0.5)]
 
 
 def test_batch_accuracy_counts_both_directions() -> None:
