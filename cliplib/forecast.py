@@ -88,7 +88,9 @@ def twenty_steps() -> Forecast:
             trainer.run_epoch(bar)
             marks.append(trainer.seconds)
         trainer.validate(trainer.train)
-    step = statistics.median(np.diff(marks)[1:]) / STEPS_AN_EPOCH  # the first epoch warms up
+    step = (
+        statistics.median(np.diff(marks)[1:].tolist()) / STEPS_AN_EPOCH
+    )  # the first epoch warms up
     training = training_seconds(step, trainer.seconds - marks[-1])
     losses = [row["loss"] for row in trainer.history]
     return Forecast(step, training, drawing_seconds(page), (losses[0], losses[-1]))
