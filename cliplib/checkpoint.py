@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cliplib.config import Profile, data_root, get_profile, shipped_checkpoint
+from cliplib.config import Profile, data_root, get_profile, named_profile, shipped_checkpoint
 from cliplib.encoders import CaptionTokenizer, hub_tokenizer, load_tokenizer
 from cliplib.model import CLIP, build_clip
 from cliplib.pictures import ImageTransform
@@ -29,6 +29,15 @@ class Run:
     model: CLIP
     tokenizer: CaptionTokenizer
     transform: ImageTransform
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """From which cosine on a picture found by words counts, and how many queries come above it."""
+
+    cosine: float
+    false_alarm_rate: float  # share of validation queries whose pictures were taken away
+    answer_rate: float  # share of validation queries whose pictures were there
 
 
 def trained_tensors(model: CLIP, profile: Profile) -> dict[str, Tensor]:
@@ -92,6 +101,15 @@ def load_run(folder: Path) -> Run:
     )
 
 
+def load_threshold(folder: Path) -> Threshold | None:
+    """The threshold that training found for a run; None where it is unfinished or has none."""
+    path = folder / METRICS
+    metrics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if "threshold" not in metrics:
+        return None
+    return Threshold(metrics["threshold"], metrics["false_alarm_rate"], metrics["answer_rate"])
+
+
 def load_weights(model: CLIP, profile: Profile, tensors: Mapping[str, Tensor], source: str) -> None:
     """Copies trained weights into a model.
 
@@ -119,16 +137,17 @@ def tokenizer_of(folder: Path, profile: Profile) -> CaptionTokenizer:
     return load_tokenizer((folder / TOKENIZER).read_text(encoding="utf-8"), profile.max_tokens)
 
 
-def find_run(profile_name: str = "quick", run: Path | None = None) -> Path:
+def find_run(profile_name: str | None = None, run: Path | None = None) -> Path:
     """Where the wanted model lies: `run`, else CLIPLIB_RUN, else the profile's newest finished run,
-    else (quick) the checkpoint that comes with the course.
+    else (quick) the checkpoint that comes with the course. Without a name the profile is what
+    CLIPLIB_PROFILE says, else quick.
 
-    Raises: FileNotFoundError saying how to train one.
+    Raises: FileNotFoundError saying how to train one, ValueError when there is no such profile.
     """
     chosen = run or os.environ.get("CLIPLIB_RUN")
     if chosen:
         return Path(chosen)
-    profile_name = get_profile(profile_name).name
+    profile_name = named_profile(profile_name).name if profile_name else get_profile().name
     finished = [
         metrics.parent
         for metrics in (data_root() / "runs").glob(f"*/{METRICS}")

@@ -202,10 +202,17 @@ def get_profile(name: str = "quick") -> Profile:
 
     Raises: ValueError when there is no such profile.
     """
-    wanted = os.environ.get("CLIPLIB_PROFILE") or name
-    if wanted not in PROFILES:
-        raise ValueError(f"There is no profile {wanted!r}; choose one of {', '.join(PROFILES)}.")
-    return PROFILES[wanted]
+    return named_profile(os.environ.get("CLIPLIB_PROFILE") or name)
+
+
+def named_profile(name: str) -> Profile:
+    """The profile of exactly that name, whatever the environment says.
+
+    Raises: ValueError when there is no such profile.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"There is no profile {name!r}; choose one of {', '.join(PROFILES)}.")
+    return PROFILES[name]
 
 
 def data_root() -> Path:

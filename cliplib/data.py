@@ -153,6 +153,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data = parser.parse_args(arguments).data
     try:
         text, sound = report(ensure(data))
+    except KeyboardInterrupt:
+        print(
+            "\nInterrupted. Nothing half-made is left; the next call begins anew.", file=sys.stderr
+        )
+        return 130
     except DataError as error:
         print(error, file=sys.stderr)
         return 1

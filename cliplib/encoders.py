@@ -8,6 +8,7 @@ from string import ascii_lowercase
 
 import timm
 import torch
+from timm.layers import to_2tuple
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
@@ -30,13 +31,21 @@ def pick_device() -> torch.device:
 class ImageEncoder(nn.Module):
     """Pictures to feature vectors with any timm network.
 
+    Without `size` (pixels, height and width) pictures have the size that the network was made for;
+    most convolutional networks take any other too, most vision transformers must be told it here.
+
     Shapes: (B, 3, H, W) normalised in; (B, D) pooled features, or (B, 1000) class logits, out.
-    Raises: ValueError for a name that timm does not know, OSError when its weights cannot be had.
+    Raises: ValueError for a name that timm does not know or a size that is no multiple of the
+    network's patches, OSError when its weights cannot be had.
     """
 
-    def __init__(self, name: str, pretrained: bool, output: str = "features") -> None:
+    def __init__(
+        self, name: str, pretrained: bool, output: str = "features", size: int | None = None
+    ) -> None:
         super().__init__()
-        self.network = _timm_network(name, pretrained, output)
+        self.network = _timm_network(name, pretrained, size)
+        if output == "features":
+            self.network.reset_classifier(0)  # pooled features come out instead of class logits
         self.width: int = (
             self.network.num_classes if output == "logits" else self.network.head_hidden_size
         )
@@ -51,9 +60,13 @@ class ImageEncoder(nn.Module):
         return ImageTransform(size, crop, config["mean"], config["std"], config["interpolation"])
 
 
-def _timm_network(name: str, pretrained: bool, output: str) -> nn.Module:
+def _timm_network(name: str, pretrained: bool, size: int | None) -> nn.Module:
     try:
         network = timm.create_model(name, pretrained=pretrained)
+        own_size = network.pretrained_cfg["input_size"][-1]
+        if size not in (None, own_size) and network.pretrained_cfg.get("fixed_input_size"):
+            _check_patches(name, network, size, own_size)
+            network = timm.create_model(name, pretrained=pretrained, img_size=size)
     except RuntimeError as error:
         if "Unknown model" not in str(error) and "Invalid pretrained tag" not in str(error):
             raise
@@ -62,9 +75,18 @@ def _timm_network(name: str, pretrained: bool, output: str) -> nn.Module:
         ) from None
     except OSError as error:
         raise OSError(_not_reached(name, error)) from None
-    if output == "features":
-        network.reset_classifier(0)  # its pooled features come out instead of class logits
     return network
+
+
+def _check_patches(name: str, network: nn.Module, size: int, own_size: int) -> None:
+    """timm itself would cut off what is left over of a picture, or stop at the first batch."""
+    patches = getattr(network, "patch_embed", None)
+    patch = to_2tuple(patches.patch_size)[0] if hasattr(patches, "patch_size") else 1
+    if size % patch:
+        raise ValueError(
+            f"{name} cuts pictures into patches of {patch} × {patch} pixels, so image_size must be "
+            f"a multiple of {patch}, such as {own_size}, for which it was made; it is {size}."
+        )
 
 
 def _not_reached(name: str, error: OSError) -> str:

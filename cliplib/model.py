@@ -65,7 +65,12 @@ class CLIP(nn.Module):
 def build_clip(profile: Profile) -> CLIP:
     """The profile's model, its pretrained encoders loaded, its own parts freshly drawn."""
     return CLIP(
-        ImageEncoder(profile.image_encoder, profile.image_pretrained, profile.image_output),
+        ImageEncoder(
+            profile.image_encoder,
+            profile.image_pretrained,
+            profile.image_output,
+            profile.image_size,
+        ),
         text_encoder(profile),
         profile.embed_dim,
         profile.head_dropout,

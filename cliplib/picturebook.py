@@ -7,6 +7,9 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import tempfile
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -42,6 +45,7 @@ SPLIT_SIZES = {"train": 8000, "val": 1000, "test": 1000, "unseen": 500}
 CAPTIONS_PER_PICTURE = 5
 SEED = 2021  # the year of the CLIP paper; fixed, so that everyone has the same book
 EDGE = 0.02  # nothing comes nearer to the picture's edge
+AN_HOUR = 3600.0  # seconds; drawing takes a minute or two
 MOST_HIDDEN = 0.25  # share of a thing that nearer things may hide
 
 
@@ -82,10 +86,8 @@ def sample_scene(rng: Random, wanted: HeldOut | None = None) -> Scene:
         horizon = round(rng.uniform(0.46, 0.58), 3)
         things = _place_things(_choose_things(ground, wanted, rng), horizon, rng)
         scene = Scene(sky, ground, horizon, things, rng.randrange(2**31))
-        if (
-            things
-            and {combination for combination in HELD_OUT if combination.in_scene(scene)} == allowed
-        ):
+        held_out = {combination for combination in HELD_OUT if combination.in_scene(scene)}
+        if things and held_out == allowed:
             return scene
 
 
@@ -192,21 +194,49 @@ def generate(folder: Path, progress: bool = True) -> Path:
     """Draws the whole book into `folder`, or leaves it alone when it is there and whole.
 
     Everything is written beside it first and renamed at the end, so a half-drawn book never counts.
+    Several processes can do this at once: each draws in a folder of its own, and one result stays.
     """
     if is_whole(folder):
         return folder
-    partial_folder = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial_folder, ignore_errors=True)
-    (partial_folder / "Images").mkdir(parents=True)
-    (partial_folder / "splits").mkdir()
-    wanted = [(split, i) for split, size in SPLIT_SIZES.items() for i in range(size)]
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        drawn = pool.map(partial(_draw_page, partial_folder), wanted, chunksize=50)
-        pages = list(tqdm(drawn, "drawing", len(wanted), unit=" pictures", disable=not progress))
-    _write_texts(partial_folder, pages)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial_folder.rename(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_overs(folder)
+    aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    try:
+        book = aside / folder.name  # made here, so it has the rights of any new folder
+        _draw_book(book, progress)
+        _put_in_place(book, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+def _remove_left_overs(folder: Path) -> None:
+    """Removes what drawings that were killed have left; a younger one may still go on."""
+    for left_over in folder.parent.glob(folder.name + ".partial*"):
+        if time.time() - left_over.stat().st_mtime > AN_HOUR:
+            shutil.rmtree(left_over, ignore_errors=True)
+
+
+def _draw_book(folder: Path, progress: bool) -> None:
+    (folder / "Images").mkdir(parents=True)
+    (folder / "splits").mkdir()
+    wanted = [(split, i) for split, size in SPLIT_SIZES.items() for i in range(size)]
+    # Ctrl-C reaches every process; this one alone answers it, so it is told once
+    deaf = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(os.cpu_count(), initializer=signal.signal, initargs=deaf) as pool:
+        drawn = pool.map(partial(_draw_page, folder), wanted, chunksize=50)
+        pages = list(tqdm(drawn, "drawing", len(wanted), unit=" pictures", disable=not progress))
+    _write_texts(folder, pages)
+
+
+def _put_in_place(book: Path, folder: Path) -> None:
+    """Renames a whole book, unless another process was first: then that one's is as good."""
+    try:
+        book.rename(folder)
+    except OSError:  # something is there
+        if not is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            book.rename(folder)
 
 
 def _draw_page(folder: Path, wanted: tuple[str, int]) -> Page:

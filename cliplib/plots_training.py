@@ -152,3 +152,27 @@ def loss_lines(runs: Mapping[str, Sequence[float]], log_b: float) -> str:
     axes.spines[["top", "right"]].set_visible(False)
     ends = ", ".join(f"{name} {np.mean(losses[-5:]):.2f}" for name, losses in runs.items())
     return f"Loss over the last five steps (log B is {log_b:.2f}): {ends}."
+
+
+def film_frame(
+    cosines: np.ndarray, step: int, steps: int, history: Sequence[tuple[int, float]], log_b: float
+) -> None:
+    """One picture of the film: a batch's cosines at a step, and the loss up to there.
+
+    cosines: (B, B), a row a picture. history: (step, loss in nats), in order.
+    """
+    figure, (matrix, loss) = plt.subplots(
+        1, 2, figsize=(8, 4), width_ratios=(1.15, 1), layout="constrained"
+    )
+    image = matrix.imshow(cosines, cmap="viridis", interpolation="nearest", vmin=-0.4, vmax=0.9)
+    matrix.set(title=f"Cosines of {len(cosines)} pictures and captions", xticks=[], yticks=[])
+    matrix.set(xlabel="caption", ylabel="picture")
+    figure.colorbar(image, ax=matrix, shrink=0.8, label="cosine")
+    loss.axhline(log_b, color=GREY, linestyle="dashed", linewidth=1)
+    loss.annotate(f"log B = {log_b:.2f}: guessing", (steps, log_b), (0, 4), ha="right",
+                  textcoords="offset points", color=GREY, fontsize=9)  # fmt: skip
+    if history:
+        loss.plot(*zip(*history, strict=True), color=BLUE)
+    loss.set(title=f"step {step:,} of {steps:,}", xlabel="step", ylabel="loss (nats)")
+    loss.set(xlim=(0, steps), ylim=(0, 1.12 * log_b))
+    loss.spines[["top", "right"]].set_visible(False)

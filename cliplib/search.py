@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cliplib import plots
-from cliplib.checkpoint import Run, find_run, load_run
+from cliplib.checkpoint import Run, find_run, load_run, load_threshold
 from cliplib.config import PROFILES, data_root, get_profile
-from cliplib.data import TokenTable, ensure, list_images, load_pairs
+from cliplib.data import TokenTable
 from cliplib.encoders import pick_device
 from cliplib.features import caption_features, picture_features
-from cliplib.layout import read_captions
+from cliplib.gallery import Gallery, find_gallery
 from cliplib.model import CLIP
 from cliplib.pictures import open_rgb
 from cliplib.retrieval import closest, embed_images, embed_texts
@@ -128,6 +128,24 @@ def captions_for(run: Run, index: CaptionIndex, path: Path, k: int) -> list[Answ
     return _closest(embed_picture(run, path), index.captions, index.embeddings, k)
 
 
+def nothing_matches(run: Run, answers: Sequence[Answer]) -> str:
+    """A sentence when no picture found by words is above the run's threshold; else "".
+
+    The threshold is that of words among the validation pictures (`train.measure_threshold`): in
+    another gallery, above all a larger one, other shares of queries pass it. A run from before
+    thresholds were kept never says that nothing matches.
+    """
+    threshold = load_threshold(run.folder)
+    best = max(answer.score for answer in answers)
+    if threshold is None or best > threshold.cosine:
+        return ""
+    return (
+        f"Nothing here matches: the best cosine, {best:.3f}, is not above {threshold.cosine:.3f}. "
+        f"Of validation queries {threshold.false_alarm_rate:.0%} without a match came above it, "
+        f"and {threshold.answer_rate:.1%} of those with one. The nearest pictures:"
+    )
+
+
 def _closest(
     query: Tensor, items: Sequence[Path] | Sequence[str], embeddings: Tensor, k: int
 ) -> list[Answer]:
@@ -152,37 +170,13 @@ def _check_number(k: int) -> None:
         raise ValueError(f"The number of answers is at least 1, not {k}.")
 
 
-@dataclass(frozen=True)
-class Gallery:
-    """What the command searches; `captions` has a picture's own where there are any."""
-
-    title: str
-    paths: list[Path]
-    captions: dict[str, list[str]]  # by file name
-
-
-def find_gallery(data: str, folder: Path | None, split: str | None) -> Gallery:
-    """A split of a data set, or all pictures of any folder, with or without captions.
-
-    Raises: DataError when there are none.
-    """
-    if folder is not None and split is None:
-        has_captions = (folder / "captions.txt").is_file() and (folder / "Images").is_dir()
-        captions = read_captions(folder)[0] if has_captions else {}
-        return Gallery(str(folder), list_images(folder), captions)
-    pairs = load_pairs(folder or ensure(data), split or "test")
-    captions = {
-        name: [pairs.captions[row] for row in pairs.captions_of(image_row)]
-        for image_row, name in enumerate(pairs.images)
-    }
-    return Gallery(f"{pairs.folder}, split {pairs.split}", pairs.paths(), captions)
-
-
 def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m cliplib.search",
         description="Finds pictures by words, by a picture or by both, and captions for a picture; "
-        "prints the answers and draws them.",
+        'prints the answers and draws them. Words alone can be answered with "Nothing here '
+        'matches", from a threshold that training found among its validation pictures: in another '
+        "or a larger gallery it errs more or less often than it says.",
     )
     add = parser.add_argument
     add("words", nargs="*", help='what to look for: "a red boat at night"')
@@ -209,6 +203,8 @@ def search(chosen: argparse.Namespace) -> None:
         answers = find_captions(run, gallery, chosen.picture, chosen.top)
     else:
         answers = find_pictures(run, gallery, words, chosen.picture, chosen.top)
+        if chosen.picture is None and (told := nothing_matches(run, answers)):
+            print(told)
     print(table(answers, gallery.captions))
     plots.save(chosen.out)
     print(f"Picture of the answers: {chosen.out}")
@@ -267,6 +263,13 @@ def table(answers: Sequence[Answer], captions: dict[str, list[str]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
         search(read_arguments(arguments))
+    except KeyboardInterrupt:
+        print(
+            "\nInterrupted. What was encoded so far is kept, 1,024 pictures at a time; "
+            "the next search goes on there.",
+            file=sys.stderr,
+        )
+        return 130
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

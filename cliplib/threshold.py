@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from math import floor
 
 import numpy as np
@@ -22,6 +24,28 @@ def best_absent(scores: np.ndarray, fits: np.ndarray) -> np.ndarray:
         row = int(np.argmin(best))
         raise ValueError(f"Query {row} fits every picture, so nothing is left that it could miss.")
     return best
+
+
+def share_words(captions: Sequence[str], caption_image: np.ndarray) -> np.ndarray:
+    """Which pictures are described with any word of a caption; always its own.
+
+    Take them away from `best_absent`, and the caption asks for something that is not there at all.
+    That needs no facts about the pictures. Words that stand with more than half of the pictures
+    ("a", "the") don't count.
+    Shapes: M captions, caption_image (M,) the picture that each belongs to; (M, N) bool out.
+    """
+    pictures = np.arange(caption_image.max() + 1)  # (N,)
+    words = [set(re.findall(r"\w+", caption.lower())) for caption in captions]
+    described = {word: np.zeros(len(pictures), bool) for word in set().union(*words)}  # (N,) each
+    for own, picture in zip(words, caption_image, strict=True):
+        for word in own:
+            described[word][picture] = True
+    telling = {word for word, with_it in described.items() if with_it.mean() <= 0.5}
+    shared = caption_image[:, None] == pictures  # (M, N)
+    for row, own in enumerate(words):
+        for word in own & telling:
+            shared[row] |= described[word]
+    return shared
 
 
 def find_threshold(absent: np.ndarray, false_alarm_rate: float) -> float:

@@ -29,7 +29,10 @@ from cliplib.picturebook import is_whole, load_pages, read_hash
 from cliplib.retrieval import embed_images, embed_texts, measure
 from cliplib.scenes import truth_matrix
 from cliplib.storage import write_json
+from cliplib.threshold import answered, best_absent, find_threshold, share_words
 from cliplib.trainer import STATE, NotANumber, OutOfMemory, Split, Trainer
+
+FALSE_ALARM_RATE = 0.05  # of searches for what is not there, those that get an answer all the same
 
 
 def train(
@@ -63,6 +66,7 @@ def train(
     metrics = describe_run(trainer, folder) | {
         f"val_{name}": value for name, value in measure_split(trainer.model, splits["val"]).items()
     }
+    metrics |= measure_threshold(trainer.model, splits["val"])
     if test:
         metrics |= measure_split(
             trainer.model, prepare_split(profile, model, tokenizer, folder, "test", progress)
@@ -126,6 +130,29 @@ def measure_split(model: CLIP, split: Split) -> dict[str, float]:
     )
 
 
+def measure_threshold(model: CLIP, split: Split) -> dict[str, float]:
+    """From which cosine on words' best picture counts, and the shares of queries above it.
+
+    `answer_rate` is of captions that search among all pictures of the split. `false_alarm_rate` is
+    of the same captions when all pictures that `share_words` with them are taken away. Both belong
+    to this gallery: a larger one, or other pictures, has other rates. {} when nothing can be taken
+    away without leaving no picture at all.
+    """
+    images, texts = embed_images(model, split.images), embed_texts(model, split.texts)
+    scores = (texts @ images.T).float().cpu().numpy()  # (M, N)
+    shared = share_words(split.pairs.captions, split.pairs.caption_image)  # (M, N)
+    askable = ~shared.all(1)  # (M,)
+    if not askable.any():
+        return {}
+    absent = best_absent(scores[askable], shared[askable])  # (Q,)
+    threshold = find_threshold(absent, FALSE_ALARM_RATE)
+    return {
+        "threshold": threshold,
+        "false_alarm_rate": FALSE_ALARM_RATE,
+        "answer_rate": answered(scores.max(1), threshold),
+    }
+
+
 def truth_of(split: Split) -> np.ndarray | None:
     """Which caption truly describes which picture, (M, N), where the pictures' facts are known."""
     if not is_whole(split.pairs.folder):
@@ -180,22 +207,30 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    chosen = read_arguments(arguments)
+def settle(chosen: argparse.Namespace) -> tuple[Profile, Path]:
+    """What to train and where it lands.
+
+    Raises: ValueError when a value cannot work, FileNotFoundError when there is nothing to resume.
+    """
+    out = chosen.out or run_folder(chosen.profile)
+    if chosen.resume:
+        return load_profile(out), out
     profile = replace(PROFILES[chosen.profile], seed=chosen.seed)
-    if chosen.epochs:
+    if chosen.epochs is not None:
         profile = replace(profile, epochs=chosen.epochs)
-    out = chosen.out or run_folder(profile.name)
+    return profile, out
+
+
+def main(arguments: list[str] | None = None) -> int:
     try:
-        if chosen.resume:
-            profile = load_profile(out)
-        metrics = train(profile, out, chosen.resume, test=not chosen.no_test)
-    except KeyboardInterrupt:
-        print(
-            f"\nInterrupted. Go on with: python -m cliplib.train --resume --out {out}",
-            file=sys.stderr,
-        )
-        return 130
+        chosen = read_arguments(arguments)
+        profile, out = settle(chosen)
+        try:
+            metrics = train(profile, out, chosen.resume, test=not chosen.no_test)
+        except KeyboardInterrupt:
+            again = f"python -m cliplib.train --resume --out {out}"
+            print(f"\nInterrupted. Go on with: {again}", file=sys.stderr)
+            return 130
     except (OSError, ValueError, NotANumber, OutOfMemory) as error:
         print(error, file=sys.stderr)
         return 1

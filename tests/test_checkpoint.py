@@ -16,9 +16,11 @@ from transformers import PreTrainedTokenizerFast
 
 from cliplib import checkpoint, config
 from cliplib.checkpoint import (
+    Threshold,
     find_run,
     load_profile,
     load_run,
+    load_threshold,
     load_weights,
     save_run,
     trained_tensors,
@@ -229,6 +231,16 @@ def finish(folder: Path, profile: str, time: int) -> Path:
     return folder
 
 
+def test_a_run_has_the_threshold_that_its_metrics_name(tmp_path: Path) -> None:
+    assert load_threshold(tmp_path) is None
+    metrics = tmp_path / checkpoint.METRICS
+    metrics.write_text('{"profile": "quick"}', encoding="utf-8")
+    assert load_threshold(tmp_path) is None, "a run from before there was one"
+    about = {"threshold": 0.6, "false_alarm_rate": 0.05, "answer_rate": 0.9}
+    metrics.write_text(json.dumps(about), encoding="utf-8")
+    assert load_threshold(tmp_path) == Threshold(0.6, 0.05, 0.9)
+
+
 def test_the_shipped_checkpoint_is_the_last_resort_of_quick(runs: Path) -> None:
     assert find_run() == find_run("quick") == config.shipped_checkpoint()
     for profile in ("laptop", "original"):
@@ -255,7 +267,17 @@ def test_who_names_a_run_gets_it(
     finish(runs / "quick", "quick", time=1000)
     finish(runs / "laptop", "laptop", time=1000)
     monkeypatch.setenv("CLIPLIB_PROFILE", "laptop")
-    assert find_run("quick") == runs / "laptop"
+    assert find_run() == runs / "laptop"
+    assert find_run("quick") == runs / "quick", "the environment replaces the default only"
     monkeypatch.setenv("CLIPLIB_RUN", str(tmp_path / "by environment"))
     assert find_run("quick") == tmp_path / "by environment"
     assert find_run("quick", tmp_path / "by hand") == tmp_path / "by hand"
+
+
+def test_a_profile_that_is_none_is_told(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="no profile 'slow'"):
+        find_run("slow")
+    monkeypatch.setenv("CLIPLIB_PROFILE", "slow")
+    with pytest.raises(ValueError, match="no profile 'slow'"):
+        find_run()
+    assert find_run("quick") == config.shipped_checkpoint()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cliplib import config
-from cliplib.config import LAPTOP, ORIGINAL, PROFILES, QUICK, Profile, get_profile
+from cliplib.config import LAPTOP, ORIGINAL, PROFILES, QUICK, Profile, get_profile, named_profile
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +91,7 @@ def test_only_pretrained_encoders_can_be_frozen() -> None:
 def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPLIB_PROFILE", "laptop")
     assert get_profile("quick") is LAPTOP
+    assert named_profile("quick") is QUICK, "for who wants exactly that one"
     monkeypatch.setenv("CLIPLIB_PROFILE", "")
     assert get_profile("original") is ORIGINAL
 

@@ -434,6 +434,17 @@ def test_report_counts_and_names_faults(tmp_path: Path, capsys: pytest.CaptureFi
     assert "p007.png cannot be decoded" in said and "the caption of p008.png is empty" in said
 
 
+def test_an_interrupted_command_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "ensure", interrupted)
+    assert data.main(["picturebook"]) == 130
+    assert "Interrupted. Nothing half-made is left" in capsys.readouterr().err
+
+
 def test_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["data", "--help"])
     with pytest.raises(SystemExit) as ended:

@@ -89,6 +89,21 @@ def test_the_width_is_what_comes_out(name: str) -> None:
         assert (encoder.width == 1000) == (output == "logits")
 
 
+@pytest.mark.parametrize("name", ["test_vit", "test_vit3", "test_resnet"])
+@pytest.mark.parametrize("size", [64, 160, 192])
+def test_any_size_that_is_wanted(name: str, size: int) -> None:
+    encoder = ImageEncoder(name, pretrained=False, size=size).eval()
+    with torch.no_grad():
+        assert encoder(torch.randn(2, 3, size, size)).shape == (2, encoder.width)
+    assert encoder.transform(size, 0).size == size
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_vit3"])
+def test_a_size_that_is_no_multiple_of_the_patches_is_a_sentence(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} cuts .* multiple of 16, such as 160.* it is 70"):
+        ImageEncoder(name, pretrained=False, size=70)
+
+
 def test_the_features_are_what_the_classifier_sees() -> None:
     classifier = ImageEncoder("test_resnet", pretrained=False, output="logits").eval()
     features = ImageEncoder("test_resnet", pretrained=False).eval()

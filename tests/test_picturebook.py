@@ -6,6 +6,10 @@ import csv
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,6 +20,7 @@ import pytest
 from PIL import Image
 
 from cliplib import picturebook
+from cliplib.config import COURSE
 from cliplib.data import load_pairs
 from cliplib.drawing import draw
 from cliplib.picturebook import (
@@ -282,13 +287,74 @@ def test_an_interrupted_book_never_counts(
         with pytest.raises(KeyboardInterrupt):
             generate(small_book)
     assert not small_book.exists() and not is_whole(small_book)
-    left_over = small_book.with_name("picturebook.partial")
-    (left_over / "Images").mkdir(parents=True, exist_ok=True)
-    (left_over / "Images" / "stray.jpg").write_bytes(b"cut off")
+    assert not list(small_book.parent.iterdir()), "nothing half-drawn stays"
     generate(small_book, progress=False)
-    assert is_whole(small_book) and not left_over.exists()
-    assert not (small_book / "Images" / "stray.jpg").exists()
+    assert is_whole(small_book)
     assert len(load_pages(small_book, "train")) == SMALL_BOOK["train"]
+
+
+def test_what_a_killed_drawing_left_is_removed_after_an_hour(small_book: Path) -> None:
+    killed, going_on = (small_book.with_name(f"picturebook.partial-{i}") for i in "ab")
+    for left_over in (killed, going_on):
+        (left_over / "picturebook" / "Images").mkdir(parents=True)
+    long_ago = time.time() - 2 * picturebook.AN_HOUR
+    os.utime(killed, (long_ago, long_ago))
+    generate(small_book, progress=False)
+    assert is_whole(small_book) and going_on.exists() and not killed.exists()
+
+
+def test_who_draws_second_uses_what_the_first_has_drawn(
+    small_book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = {}
+
+    def another_is_faster(drawn: Iterable[Page], *_: object, **__: object) -> Iterator[Page]:
+        with monkeypatch.context() as patch:
+            patch.setattr(picturebook, "tqdm", lambda drawn, *_, **__: drawn)
+            generate(small_book)
+        first.update({path: path.stat().st_mtime_ns for path in small_book.rglob("*")})
+        yield from drawn
+
+    with monkeypatch.context() as patch:
+        patch.setattr(picturebook, "tqdm", another_is_faster)
+        generate(small_book)
+    assert is_whole(small_book) and first
+    assert {path: path.stat().st_mtime_ns for path in small_book.rglob("*")} == first
+    assert list(small_book.parent.iterdir()) == [small_book]
+
+
+def test_two_processes_draw_at_once(small_book: Path) -> None:
+    code = (
+        "from pathlib import Path\nfrom cliplib import picturebook\n"
+        f"picturebook.SPLIT_SIZES = {dict.fromkeys(SMALL_BOOK, 40)}\n"
+        f"picturebook.generate(Path({str(small_book)!r}), progress=False)"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=COURSE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    assert [process.communicate(timeout=120)[1] for process in both] == ["", ""]
+    assert is_whole(small_book)
+    assert len(list((small_book / "Images").iterdir())) == 160
+    assert list(small_book.parent.iterdir()) == [small_book]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a console's Ctrl-C is sent in another way there")
+def test_ctrl_c_is_told_once_and_leaves_nothing(tmp_path: Path) -> None:
+    command = subprocess.Popen(
+        [sys.executable, "-m", "cliplib.data"], cwd=COURSE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "CLIPLIB_DATA": str(tmp_path)}, start_new_session=True,
+    )  # fmt: skip
+    while command.poll() is None and not list(tmp_path.glob("*/*/Images/*.jpg")):
+        time.sleep(0.05)
+    os.killpg(command.pid, signal.SIGINT)  # as a terminal does: to all its processes
+    told = command.communicate(timeout=60)[1]
+    assert command.returncode == 130
+    assert told.splitlines()[-1].startswith("Interrupted. Nothing half-made is left")
+    assert "Traceback" not in told
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failure_while_texts_are_written_leaves_no_book(

@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cliplib import search
 from cliplib.checkpoint import HISTORY, METRICS, load_run
 from cliplib.config import LAPTOP, QUICK, data_folder, shipped_checkpoint
-from cliplib.data import ensure
-from cliplib.train import measure_split, prepare_split, train
+from cliplib.data import ensure, load_pairs
+from cliplib.train import measure_split, measure_threshold, prepare_split, train
 
 SPREAD = 0.03  # recall moves by less than this from seed to seed
 
@@ -45,6 +46,28 @@ def test_the_shipped_checkpoint_gives_the_recall_that_stands_beside_it(shipped: 
     measured = measure_split(run.model, val)
     for name in ("t2i_r1", "t2i_r10", "i2t_r1", "first_answer_true"):
         assert measured[name] == pytest.approx(shipped[f"val_{name}"], abs=0.003), name
+    for name, value in measure_threshold(run.model, val).items():
+        assert value == pytest.approx(shipped[name], abs=0.003), name
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        ("a red boat at night", False),
+        ("a cat in the snow", False),
+        ("a house", False),
+        ("a guitar", True),
+        ("a train at the station", True),
+        ("hello world", True),
+    ],
+)
+def test_the_shipped_checkpoint_answers_what_is_there_and_refuses_the_rest(
+    words: str, refused: bool
+) -> None:
+    run = load_run(shipped_checkpoint())
+    index = search.build_index(run, load_pairs(ensure("picturebook"), "test").paths(), False)
+    answers = search.by_words(run, index, words, 1)
+    assert search.nothing_matches(run, answers).startswith("Nothing here") == refused
 
 
 def test_training_again_with_the_same_seed_gives_the_same_recall(

@@ -1,5 +1,6 @@
 """Search: an untrained run and a handful of pictures, from the index to the command."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cliplib import search
-from cliplib.checkpoint import Run, load_run, save_run
+from cliplib import features, search
+from cliplib.checkpoint import METRICS, Run, load_run, save_run
 from cliplib.config import COURSE, QUICK
 from cliplib.encoders import train_tokenizer
 from cliplib.model import build_clip
@@ -227,6 +228,52 @@ def test_command_finds_by_words(course: Course, capsys: pytest.CaptureFixture[st
     assert not list(course.data.glob("*.aside"))
 
 
+def test_command_takes_the_profile_that_is_named_before_the_environments(
+    course: Course, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (course.run.folder / METRICS).write_text('{"profile": "quick"}', encoding="utf-8")
+    monkeypatch.setenv("CLIPLIB_PROFILE", "laptop")
+    assert search.main(["boat"]) == 1
+    assert "no finished run of the profile 'laptop'" in capsys.readouterr().err
+    assert search.main(["boat", "--profile", "quick"]) == 0
+    assert f"Model: {course.run.folder} (profile quick)" in capsys.readouterr().out
+
+
+def keep_threshold(run: Run, cosine: float) -> None:
+    about = {"profile": "quick", "threshold": cosine, "false_alarm_rate": 0.05, "answer_rate": 0.9}
+    (run.folder / METRICS).write_text(json.dumps(about), encoding="utf-8")
+
+
+def test_nothing_matches_when_the_best_is_not_above_the_threshold(course: Course) -> None:
+    answers = [Answer(course.paths[0], 0.21), Answer(course.paths[1], 0.13)]
+    assert search.nothing_matches(course.run, answers) == "", "a run without a threshold"
+    keep_threshold(course.run, 0.2)
+    assert search.nothing_matches(course.run, answers) == ""
+    for cosine in (0.21, 0.34):
+        keep_threshold(course.run, cosine)
+        told = search.nothing_matches(course.run, answers)
+        assert f"Nothing here matches: the best cosine, 0.210, is not above {cosine:.3f}." in told
+        assert "5% without a match came above it, and 90.0% of those with one." in told
+
+
+def test_command_says_that_nothing_matches_words_and_shows_the_nearest(
+    course: Course, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--run", str(course.run.folder), "--top", "2"]
+    keep_threshold(course.run, 1.0)
+    assert search.main([*arguments, "boat"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("Nothing here matches: ") and lines[2].endswith("nearest pictures:")
+    assert [line.split()[0] for line in lines[3:6]] == ["rank", "1", "2"]
+    picture = ["--picture", str(course.paths[0])]
+    for others in (picture, [*picture, "boat"], [*picture, "--captions"]):
+        assert search.main([*arguments, *others]) == 0
+        assert "Nothing here matches" not in capsys.readouterr().out
+    keep_threshold(course.run, -1.0)
+    assert search.main([*arguments, "boat"]) == 0
+    assert "Nothing here matches" not in capsys.readouterr().out
+
+
 def test_command_finds_by_picture_and_by_both(
     course: Course, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -297,6 +344,30 @@ def test_faults_are_one_sentence_without_a_traceback(
         assert "Traceback" not in told
         if "--picture" in arguments:
             assert not out  # told before a gallery is encoded
+
+
+def test_an_interrupted_search_keeps_what_is_encoded_and_the_next_goes_on(
+    course: Course, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(features, "PART", 3)
+    sound, decoded = ImageTransform.load, []
+
+    def interrupted(transform: ImageTransform, path: Path) -> np.ndarray:
+        if len(decoded) == 5:
+            raise KeyboardInterrupt
+        decoded.append(path.name)
+        return sound(transform, path)
+
+    arguments = ["boat", "--run", str(course.run.folder), "--split", "all"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageTransform, "load", interrupted)
+        assert search.main(arguments) == 130
+    told = capsys.readouterr().err
+    assert "Interrupted. What was encoded so far is kept" in told and "Traceback" not in told
+    decoded.clear()
+    monkeypatch.setattr(ImageTransform, "load", lambda *a: decoded.append(a[1].name) or sound(*a))
+    assert search.main(arguments) == 0
+    assert len(decoded) == 5, "the first three are kept"
 
 
 def test_captions_of_a_gallery_without_any_are_told(

@@ -16,6 +16,7 @@ from cliplib.threshold import (
     find_threshold,
     matches,
     reliability,
+    share_words,
 )
 
 TEN = np.array([0.31, 0.58, 0.44, 0.72, 0.39, 0.65, 0.50, 0.47, 0.61, 0.28])
@@ -71,6 +72,23 @@ def test_best_absent_says_what_does_not_fit() -> None:
         best_absent(np.zeros((2, 3)), np.zeros((3, 2), bool))
     with pytest.raises(ValueError, match="Query 1 fits every picture"):
         best_absent(np.zeros((2, 2)), np.array([[True, False], [True, True]]))
+
+
+def test_a_caption_shares_its_words_but_not_the_common_ones() -> None:
+    captions = ["A red boat.", "the boat at night", "a cat", "a dog on the grass", "grass, a lawn"]
+    shared = share_words(captions, np.array([0, 0, 1, 2, 3]))
+    expected = [
+        [True, False, False, False],  # "a" stands with every picture
+        [True, False, True, False],  # "the" with two of four
+        [False, True, False, False],
+        [True, False, True, True],
+        [False, False, True, True],
+    ]
+    assert shared.tolist() == expected
+
+
+def test_a_gallery_of_one_picture_shares_it() -> None:
+    assert share_words(["a boat", "a red boat"], np.array([0, 0])).tolist() == [[True], [True]]
 
 
 def test_matches_are_above_and_best_first() -> None:

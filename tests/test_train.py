@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 import torch
 
-from cliplib import picturebook, train, trainer
+from cliplib import config, picturebook, train, trainer
 from cliplib.checkpoint import load_run
 from cliplib.config import QUICK, Profile
-from cliplib.data import load_pairs
+from cliplib.data import PictureStore, TokenTable, load_pairs
+from cliplib.retrieval import embed_images, embed_texts
 from cliplib.storage import read_tensors
+from cliplib.threshold import share_words
 from cliplib.trainer import NotANumber, batch_accuracy, make_optimizer, rate_factor
 
 TINY = replace(
@@ -57,6 +59,33 @@ def test_metrics_have_every_promised_key(finished: Path) -> None:
     assert 0 < metrics["train_seconds"] < 600
 
 
+def test_metrics_have_the_threshold_of_validation_queries(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    run = load_run(finished)
+    folder = config.data_folder("picturebook")
+    val = train.prepare_split(run.profile, run.model, run.tokenizer, folder, "val", progress=False)
+    scores = (embed_texts(run.model, val.texts) @ embed_images(run.model, val.images).T).numpy()
+    shared = share_words(val.pairs.captions, val.pairs.caption_image)
+    askable = ~shared.all(1)
+    absent = np.where(shared, -1, scores).max(1)[askable]
+    above = (absent > metrics["threshold"]).mean()
+    assert above <= metrics["false_alarm_rate"] == 0.05 < above + 1.5 / len(absent)
+    assert metrics["answer_rate"] == pytest.approx((scores.max(1) > metrics["threshold"]).mean())
+
+
+def test_a_split_in_which_nothing_can_be_absent_has_no_threshold(finished: Path) -> None:
+    run = load_run(finished)
+    folder = config.data_folder("picturebook")
+    val = train.prepare_split(run.profile, run.model, run.tokenizer, folder, "val", progress=False)
+    one = replace(val.pairs, images=val.pairs.images[:1], captions=val.pairs.captions[:5],
+                  caption_image=val.pairs.caption_image[:5])  # fmt: skip
+    rows = [val.texts.batch([row])[0][0].tolist() for row in range(5)]
+    alone = replace(
+        val, pairs=one, images=PictureStore(one.paths(), run.transform), texts=TokenTable(rows)
+    )
+    assert train.measure_threshold(run.model, alone) == {}
+
+
 def test_history_has_log_b_floor_scale_and_validation_recall_at_each_epochs_end(
     finished: Path,
 ) -> None:
@@ -66,6 +95,26 @@ def test_history_has_log_b_floor_scale_and_validation_recall_at_each_epochs_end(
     assert history["val_t2i_r10"].notna().sum() == TINY.epochs
     assert history["step"].iloc[-1] == 4 * TINY.epochs
     assert history["logit_scale"].between(1, 100).all()
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_vit3"])
+def test_a_vision_transformer_trains_at_another_size_than_its_own(
+    tmp_path: Path, name: str
+) -> None:
+    profile = replace(TINY, image_encoder=name, image_size=64, epochs=1, batch_size=64)  # one step
+    metrics = train.train(profile, tmp_path / "run", test=False, progress=False)
+    assert 0 <= metrics["val_t2i_r1"] <= 1
+    assert load_run(tmp_path / "run").transform.size == 64
+
+
+def test_a_size_that_does_not_fit_the_patches_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = replace(TINY, image_encoder="test_vit", image_size=40)
+    monkeypatch.setitem(train.PROFILES, "quick", profile)
+    assert train.main(["--out", str(tmp_path / "run")]) == 1
+    told = capsys.readouterr().err
+    assert "image_size must be a multiple of 16" in told and "Traceback" not in told
 
 
 def test_no_test_leaves_the_test_split_unread(tmp_path: Path, monkeypatch) -> None:
@@ -181,6 +230,16 @@ def test_the_command_tells_faults_in_a_sentence(
 ) -> None:
     assert train.main(["--resume", "--out", str(tmp_path / "nothing")]) == 1
     assert "There is no run in" in capsys.readouterr().err
+
+
+def test_settings_that_cannot_work_are_a_sentence_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(["--epochs", "0"]) == 1
+    assert "epochs must be at least 1, not 0" in capsys.readouterr().err
+    monkeypatch.setenv("CLIPLIB_PROFILE", "huge")
+    assert train.main([]) == 1
+    assert capsys.readouterr().err.startswith("There is no profile 'huge'; choose one of quick")
 
 
 def test_an_interrupted_command_says_how_to_go_on(
