@@ -93,11 +93,17 @@ def test_floors_are_met_by_what_colab_has() -> None:
 def test_bare_module_lists_the_commands() -> None:
     result = run(sys.executable, "-m", "cliplib")
     assert result.returncode == 0
-    for command in ("cliplib.data", "cliplib.train", "cliplib.search"):
+    for command in (
+        "cliplib.data",
+        "cliplib.train",
+        "cliplib.search",
+        "cliplib.doctor",
+        "checks.summary()",
+    ):
         assert command in result.stdout
 
 
-@pytest.mark.parametrize("module", ["data", "train", "search"])
+@pytest.mark.parametrize("module", ["data", "train", "search", "doctor"])
 def test_every_command_has_help(module: str) -> None:
     result = run(sys.executable, "-m", f"cliplib.{module}", "--help")
     assert result.returncode == 0 and "usage: python -m cliplib." in result.stdout
