@@ -94,8 +94,8 @@ def ready_run(profile: Profile) -> Run:
             print(error, "Until then this lesson uses the quick checkpoint.")
             return load_run(shipped_checkpoint())
     print(
-        f"No run of the profile {profile.name} yet: both encoders now run over its data once (about "
-        "three minutes on two cores), and then the heads are trained (seconds)."
+        f"There is no run of the profile {profile.name} yet. Both encoders now run over its data, "
+        "once: about three minutes on two cores. Then the heads are trained: seconds."
     )
     train(profile, run_folder(profile.name), test=False)
     return load_run(run_folder(profile.name))

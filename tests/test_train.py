@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,14 @@ import torch
 
 from cliplib import config, picturebook, train, trainer
 from cliplib.checkpoint import load_run
-from cliplib.config import QUICK, Profile
+from cliplib.config import (
+    LAPTOP,
+    QUICK,
+    Profile,
+    data_folder,
+    run_folder,
+    shipped_checkpoint,
+)
 from cliplib.data import PictureStore, TokenTable, load_pairs
 from cliplib.retrieval import embed_images, embed_texts
 from cliplib.storage import read_tensors
@@ -286,3 +294,55 @@ def test_a_run_can_be_loaded_and_gives_unit_vectors(finished: Path) -> None:
     pixels = np.zeros((2, run.transform.size, run.transform.size, 3), np.uint8)
     embeddings = run.model.encode_image(run.transform.normalise(pixels))
     assert torch.allclose(embeddings.norm(dim=1), torch.ones(2), atol=1e-6)
+
+
+@pytest.fixture
+def an_own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPLIB_DATA", str(tmp_path))
+    monkeypatch.delenv("CLIPLIB_RUN", raising=False)
+
+
+def test_a_lesson_takes_the_run_that_is_there(an_own_data_folder: None, finished: Path) -> None:
+    shutil.copytree(finished, run_folder("quick"))
+    assert train.ready_run(QUICK).folder == run_folder("quick")
+
+
+def test_a_lesson_without_a_run_says_that_it_takes_the_quick_checkpoint(
+    an_own_data_folder: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train.ready_run(replace(TINY, name="original"))
+    assert run.folder == shipped_checkpoint()
+    assert "this lesson uses the quick checkpoint" in capsys.readouterr().out
+
+
+def test_a_lesson_trains_heads_over_frozen_encoders_itself(
+    an_own_data_folder: None, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    asked = []
+
+    def train_heads(profile: Profile, out: Path, test: bool) -> None:
+        asked.append((profile.name, out, test))
+        shutil.copytree(finished, out)
+
+    monkeypatch.setattr(train, "train", train_heads)
+    run = train.ready_run(LAPTOP)
+    assert asked == [("laptop", run_folder("laptop"), False)] and run.folder == asked[0][1]
+    assert "about three minutes" in capsys.readouterr().out
+
+
+def test_a_named_run_that_is_not_there_is_an_error(
+    an_own_data_folder: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPLIB_RUN", "nowhere")
+    with pytest.raises(FileNotFoundError, match="no run in nowhere"):
+        train.ready_run(QUICK)
+
+
+def test_the_reader_pays_less_than_a_guess_and_is_unknown_for_photographs(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = load_pairs(data_folder("picturebook"), "train")
+    split = trainer.Split(pairs, images=None, texts=None)  # its batches need neither
+    assert 0 < train.reader_of(split, 16) < math.log(16)
+    monkeypatch.setattr(train, "is_whole", lambda folder: False)
+    assert train.reader_of(split, 16) is None
