@@ -8,6 +8,7 @@ COMMANDS = """Commands of cliplib; each explains itself with --help:
                               python -m cliplib.train --profile quick
   python -m cliplib.search    finds pictures by words, by a picture or by both
                               python -m cliplib.search "a red boat at night"
+  python -m cliplib.film      trains and films the matrix becoming a diagonal
   python -m cliplib.doctor    looks at this computer and says how long training takes here
 
 In a notebook, `from cliplib import checks` and `checks.summary()` say which exercises you have

@@ -34,7 +34,7 @@ from cliplib.trainer import Split, Trainer
 PAIRS = 32  # rows and columns of the filmed matrix
 FRAMES = 56
 FRAME_MS, LAST_FRAME_MS = 110, 4000
-QUERIES = ("a red boat at night", "a yellow umbrella on the sand", "a cat beside a house in snow")
+QUERIES = ("a red boat at night", "three balloons in the sky", "a pink flower in the rain")
 
 
 class Camera(tqdm):
@@ -133,7 +133,7 @@ def save_answers(path: Path, run: Run, queries: Sequence[str], top: int = 5) -> 
         [[answer.item for answer in answers] for answers in found],
         [[answer.score for answer in answers] for answers in found],
     )
-    plots.save(path, dpi=70)
+    plots.save(path, dpi=100)
     return sentence
 
 

@@ -1,4 +1,5 @@
-"""Remakes lessons: writes set-up cells, runs from top to bottom, measures, writes facts lines.
+"""Remakes lessons: writes set-up cells, runs from top to bottom, measures, writes facts lines and
+the README's table.
 
     python notebooks/rebuild.py            every lesson
     python notebooks/rebuild.py 03 05      these
@@ -58,6 +59,7 @@ print(f"Found the course: profile {{profile.name}}, {{profile.data}}, {{pick_dev
 """
 WORDS_A_MINUTE = 200
 FEW_COLOURS = 4000
+README_TABLE = "| lesson | reading and trying | exercises | runs in |"
 EXERCISE = re.compile(r"^#+ Exercise \d.*\(level [123], (\d+) minutes?\)$", re.MULTILINE)
 
 
@@ -143,6 +145,27 @@ def title(path: Path) -> str:
 
 def _link(path: Path) -> str:
     return f"[{title(path)}]({path.name})"
+
+
+def readme_rows() -> list[str]:
+    """A row of the README's table for each lesson: link, minutes, seconds."""
+    rows = []
+    for path in lessons():
+        notebook = read(path)
+        reading, exercises = minutes(notebook)
+        seconds = notebook.metadata["course"]["seconds"]
+        link = f"[{title(path)}](notebooks/{path.name})"
+        rows.append(f"| {link} | {reading} min | {exercises} min | {seconds} s |")
+    return rows
+
+
+def write_readme() -> None:
+    """Exchanges the rows of lessons in the README's table."""
+    readme = NOTEBOOKS.parent / "README.md"
+    lines = readme.read_text(encoding="utf-8").splitlines()
+    others = [line for line in lines if "](notebooks/" not in line or not line.startswith("| [")]
+    at = others.index(README_TABLE) + 2
+    write_text(readme, "\n".join([*others[:at], *readme_rows(), *others[at:]]) + "\n")
 
 
 def write_frame(path: Path, notebook: NotebookNode) -> None:
@@ -258,6 +281,7 @@ def main(arguments: list[str] | None = None) -> int:
         write_frame(path, notebook)
         write(path, notebook)
         print(f"{path.name}: {notebook.metadata['course']['seconds']} seconds")
+    write_readme()
     return 0
 
 

@@ -180,6 +180,11 @@ def test_two_predictions_with_their_answers(name: str) -> None:
     assert len(re.findall(r"<summary>[^<]*(Answer|answer)[^<]*</summary>", text)) >= 2
 
 
+def test_the_readmes_table_is_what_rebuild_writes() -> None:
+    readme = (COURSE / "README.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in readme if line.startswith("| [0")] == rebuild.readme_rows()
+
+
 def test_every_notebook_is_valid() -> None:
     for notebook in LESSONS.values():
         nbformat.validate(notebook)

@@ -103,7 +103,7 @@ def test_bare_module_lists_the_commands() -> None:
         assert command in result.stdout
 
 
-@pytest.mark.parametrize("module", ["data", "train", "search", "doctor"])
+@pytest.mark.parametrize("module", ["data", "train", "search", "film", "doctor"])
 def test_every_command_has_help(module: str) -> None:
     result = run(sys.executable, "-m", f"cliplib.{module}", "--help")
     assert result.returncode == 0 and "usage: python -m cliplib." in result.stdout

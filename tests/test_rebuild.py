@@ -25,6 +25,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     notebooks.mkdir()
     (tmp_path / "cliplib").symlink_to(COURSE / "cliplib", target_is_directory=True)
     monkeypatch.setattr(rebuild, "NOTEBOOKS", notebooks)
+    readme = f"# A course\n\n{rebuild.README_TABLE}\n|---|---|---|---|\n\nThe end.\n"
+    (tmp_path / "README.md").write_text(readme, encoding="utf-8")
     monkeypatch.setattr(rebuild, "ensure", lambda data: tmp_path)  # no book is needed here
     return notebooks
 
@@ -44,8 +46,11 @@ def test_a_lesson_is_run_measured_and_framed(folder: Path) -> None:
     assert cells["setup"].source == rebuild.setup_cell()
     assert cells["setup"].outputs[0].text.startswith("Found the course: profile quick")
     assert "**7 minutes** of exercises" in cells["facts"].source
-    assert f"in **{made.metadata['course']['seconds']} seconds**" in cells["facts"].source
+    seconds = made.metadata["course"]["seconds"]
+    assert f"in **{seconds} seconds**" in cells["facts"].source
     assert [cell.execution_count for cell in made.cells if cell.cell_type == "code"] == [1, 2, 3]
+    row = f"| [98 · A lesson](notebooks/98_small.ipynb) | 3 min | 7 min | {seconds} s |"
+    assert row in (folder.parent / "README.md").read_text(encoding="utf-8").splitlines()
     assert "a\nb\n" in path.read_text().replace('",\n      "', "").replace("\\n", "\n")
 
 
