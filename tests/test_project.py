@@ -32,6 +32,23 @@ def test_ci_runs_exactly_the_readmes_test_command() -> None:
     assert (COURSE / ".ci" / "run").read_text().splitlines()[-1] == command[1]
 
 
+def test_the_readme_names_what_is_there() -> None:
+    readme = (COURSE / "README.md").read_text(encoding="utf-8")
+    modules = set(re.findall(r"python -m cliplib\.(\w+)", readme))
+    assert modules == {"train", "search", "data", "doctor", "film"}
+    assert all((COURSE / "cliplib" / f"{name}.py").is_file() for name in modules)
+    opened = re.findall(r"jupyter lab (\S+)", readme)
+    assert len(opened) == 2 and {path.replace("\\", "/") for path in opened} == {
+        "notebooks/00_start_here.ipynb"
+    }
+    targets = re.findall(r"\]\(([^)#]+)\)", readme)
+    local = [target for target in targets if not target.startswith("http")]
+    assert len(local) > 8 and all((COURSE / target).exists() for target in local)
+    tree = readme.partition("## The tree")[2].partition("## Tests")[0]
+    for module in (COURSE / "cliplib").glob("[a-z]*.py"):
+        assert re.search(rf"\b{module.stem}\b", tree), f"the tree does not name {module.stem}"
+
+
 def test_no_module_is_too_long_and_imports_point_one_way() -> None:
     order = [
         "config",
@@ -67,7 +84,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "doctor",
     ]
     modules = {path.stem: path.read_text(encoding="utf-8") for path in COURSE.glob("cliplib/*.py")}
-    assert set(modules) - {"__init__", "__main__"} <= set(order)
+    assert set(modules) - {"__init__", "__main__"} == set(order)
     for name, text in modules.items():
         assert len(text.splitlines()) <= 300, f"{name} passes 300 lines: split it by idea"
         imported = re.findall(r"^ *from cliplib\.(\w+) import", text, re.MULTILINE)
