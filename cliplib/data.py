@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cliplib import config, picturebook
+from cliplib import config, download, picturebook
 from cliplib.layout import (
     Pairs,
     fingerprint,
@@ -102,13 +102,17 @@ def epoch_batches(
 
 
 def ensure(data: str, progress: bool = True) -> Path:
-    """The folder of a data set ("picturebook", "flickr8k" or a path), drawn first if it is ours.
+    """The folder of a data set ("picturebook", "flickr8k" or a path).
 
-    Raises: DataError saying what to do when it is not there and cannot be drawn.
+    The picture book is drawn when it is not there, Flickr8k unpacked when its archive is.
+
+    Raises: DataError saying what to do when it is not there and cannot be made.
     """
     folder = config.data_folder(data)
     if data == "picturebook":
         picturebook.generate(folder, progress=progress)  # leaves a whole book alone
+    if data == "flickr8k" and not folder.exists() and (archive := download.find_archive(folder)):
+        download.unpack(archive, folder, progress)
     require_layout(folder)
     return folder
 

@@ -144,7 +144,8 @@ def require_layout(folder: Path) -> None:
     if folder == config.data_folder("flickr8k"):
         remedy = (
             "Set CLIPLIB_FLICKR8K to the folder that holds the two, "
-            f"or place Images/ and captions.txt in {folder} by hand."
+            f"place Images/ and captions.txt in {folder} by hand, or Kaggle's archive beside it "
+            "as flickr8k.zip."
         )
     raise DataError(
         f"{missing[0]} is missing. A data set is a folder with Images/ and captions.txt "

@@ -62,6 +62,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "memory",
         "pictures",
         "layout",
+        "download",
         "data",
         "gallery",
         "storage",
