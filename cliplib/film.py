@@ -37,6 +37,11 @@ FRAME_MS, LAST_FRAME_MS = 110, 4000
 QUERIES = ("a red boat at night", "three balloons in the sky", "a pink flower in the rain")
 
 
+def chosen_steps(steps: int, frames: int) -> set[int]:
+    """At which of the steps to look, the first and the last among them: mostly early ones."""
+    return set(np.round(np.linspace(0, 1, frames) ** 2 * steps).astype(int).tolist())
+
+
 class Camera(tqdm):
     """A progress bar that looks at the matrix at chosen steps: most of them early, where it moves.
 
@@ -52,8 +57,7 @@ class Camera(tqdm):
             disable=not progress,
         )
         self.trainer, self.val = trainer, val
-        shares = np.linspace(0, 1, frames) ** 2
-        self.chosen = set(np.round(shares * self.steps).astype(int).tolist())
+        self.chosen = chosen_steps(self.steps, frames)
         self.frames: list[Image.Image] = []
         self.look()
 

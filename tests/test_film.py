@@ -27,7 +27,8 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, list
 
 
 def test_a_frame_for_each_chosen_step_the_untrained_model_first(filmed: tuple) -> None:
-    _, frames = filmed  # of 8 steps: 0, 1, 4 and 8
+    assert film.chosen_steps(8, 4) == {0, 1, 4, 8}
+    _, frames = filmed
     assert len(frames) == 4
     assert all(np.any(np.asarray(a) != b) for a, b in itertools.pairwise(frames))
 
