@@ -87,6 +87,11 @@ def test_a_caption_shares_its_words_but_not_the_common_ones() -> None:
     assert shared.tolist() == expected
 
 
+def test_capital_letters_make_no_other_word() -> None:
+    captions = ["Boats at night", "two boats", "a cat", "a house", "snow"]
+    assert share_words(captions, np.arange(5))[0].tolist() == [True, True, False, False, False]
+
+
 def test_a_gallery_of_one_picture_shares_it() -> None:
     assert share_words(["a boat", "a red boat"], np.array([0, 0])).tolist() == [[True], [True]]
 
