@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from string import ascii_lowercase
 
 import timm
 import torch
+from huggingface_hub import try_to_load_from_cache
 from timm.layers import to_2tuple
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from torch import Tensor, nn
@@ -15,8 +17,26 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from cliplib.config import Profile
 from cliplib.pictures import ImageTransform
+from cliplib.storage import sha256_of
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def weights_used(repository: str) -> dict[str, str]:
+    """Revision and SHA-256 of a pretrained encoder's weights, from the hub's cache or a folder.
+
+    Empty when there are none. A folder of one's own has the revision "local".
+    """
+    for name in WEIGHT_FILES if repository else ():
+        local = Path(repository) / name
+        is_local = Path(repository).is_dir()
+        found = local if is_local else try_to_load_from_cache(repository, name)
+        if isinstance(found, str | Path) and Path(found).is_file():
+            revision = "local" if is_local else Path(found).parent.name  # snapshots/REVISION/file
+            return {"revision": revision, "sha256": sha256_of(Path(found))}
+    return {}
 
 
 def pick_device() -> torch.device:
@@ -53,6 +73,11 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.network(pictures)  # (B, D)
+
+    @property
+    def repository(self) -> str:
+        """Where the hub keeps this network's weights, such as "timm/resnet18.a1_in1k"."""
+        return self.network.pretrained_cfg.get("hf_hub_id") or ""
 
     def transform(self, size: int, crop: float) -> ImageTransform:
         """How pictures are prepared: mean, deviation and interpolation are the network's own."""

@@ -53,6 +53,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from None
 
 
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex digits; a large one is never whole in memory."""
+    hashed = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(2**20):
+            hashed.update(piece)
+    return hashed.hexdigest()
+
+
 def digest(*parts: str | bytes | Tensor) -> str:
     """A short hash of texts and tensors (dtype, shape and bytes)."""
     sha = hashlib.sha256()

@@ -21,7 +21,7 @@ import cliplib
 from cliplib.checkpoint import METRICS, Run, UntrainedProfile, find_run, load_profile, load_run
 from cliplib.config import PROFILES, Profile, get_profile, run_folder, shipped_checkpoint
 from cliplib.data import ensure, epoch_batches, load_pairs
-from cliplib.encoders import CaptionTokenizer, hub_tokenizer, train_tokenizer
+from cliplib.encoders import CaptionTokenizer, hub_tokenizer, train_tokenizer, weights_used
 from cliplib.features import image_inputs, text_inputs
 from cliplib.loss import reader_loss
 from cliplib.model import CLIP, build_clip
@@ -197,6 +197,20 @@ def reader_of(split: Split, batch_size: int, batches: int = 20) -> float | None:
     return float(np.mean(losses))
 
 
+def pretrained_weights(profile: Profile, model: CLIP) -> dict[str, str]:
+    """Which weights the pretrained encoders had at the start, as metrics.json keeps it."""
+    repositories = {}
+    if profile.image_pretrained:
+        repositories["image_encoder"] = model.image_encoder.repository
+    if profile.text_pretrained:
+        repositories["text_encoder"] = profile.text_encoder
+    return {
+        f"{encoder}_{name}": value
+        for encoder, repository in repositories.items()
+        for name, value in weights_used(repository).items()
+    }
+
+
 def describe_run(trainer: Trainer, folder: Path) -> dict[str, float | str | int]:
     """What was trained, on what, and where: stands beside the figures in metrics.json."""
     return {
@@ -212,7 +226,7 @@ def describe_run(trainer: Trainer, folder: Path) -> dict[str, float | str | int]
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
         "device": str(trainer.device),
-    }
+    } | pretrained_weights(trainer.profile, trainer.model)
 
 
 def read_arguments(arguments: list[str] | None) -> argparse.Namespace:

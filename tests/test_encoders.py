@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import timm
@@ -18,6 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
+from cliplib import encoders
 from cliplib.config import COURSE, LAPTOP, QUICK
 from cliplib.encoders import (
     ImageEncoder,
@@ -28,6 +32,7 @@ from cliplib.encoders import (
     pick_device,
     text_encoder,
     train_tokenizer,
+    weights_used,
 )
 
 TINY = dataclasses.replace(QUICK, text_width=16, text_layers=2, vocabulary_size=60, max_tokens=12)
@@ -226,6 +231,30 @@ def test_the_tokenizer_that_belongs_to_an_encoder(kept_bert: Path) -> None:
     own = train_tokenizer(CAPTIONS, 60, 12)
     assert hub_tokenizer(str(kept_bert), 12).encode(CAPTIONS) == own.encode(CAPTIONS)
     assert max(map(len, hub_tokenizer(str(kept_bert), 5).encode(CAPTIONS))) == 5
+
+
+def test_the_weights_of_a_folder_are_told_by_their_hash(kept_bert: Path) -> None:
+    content = (kept_bert / "model.safetensors").read_bytes()
+    expected = {"revision": "local", "sha256": hashlib.sha256(content).hexdigest()}
+    assert weights_used(str(kept_bert)) == expected
+
+
+def test_the_weights_of_the_hubs_cache_are_told_by_revision_and_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        encoders,
+        "try_to_load_from_cache",
+        partial(huggingface_hub.try_to_load_from_cache, cache_dir=tmp_path),
+    )
+    kept = tmp_path / "models--someone--bert"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("a1" * 20)
+    (kept / "snapshots" / ("a1" * 20)).mkdir(parents=True)
+    assert weights_used("someone/bert") == {} == weights_used("")
+    (kept / "snapshots" / ("a1" * 20) / "pytorch_model.bin").write_bytes(b"weights")
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    assert weights_used("someone/bert") == {"revision": "a1" * 20, "sha256": sha256}
 
 
 MISSES = """

@@ -94,6 +94,7 @@ def test_laptop_reaches_its_recall_on_real_photographs(
     monkeypatch.setenv("CLIPLIB_DATA", str(tmp_path))
     metrics = train(LAPTOP, tmp_path / "run", test=False, progress=False)
     assert (metrics["val_gallery_images"], metrics["val_gallery_captions"]) == (1000, 5000)
+    assert all(len(metrics[f"{tower}_encoder_sha256"]) == 64 for tower in ("image", "text"))
     assert metrics["val_t2i_r1"] >= 0.21 and metrics["val_t2i_r10"] >= 0.62
     assert metrics["val_i2t_r1"] >= 0.26 and metrics["val_i2t_r10"] >= 0.66
     history = pd.read_csv(tmp_path / "run" / HISTORY)
