@@ -21,14 +21,12 @@ from tqdm.auto import tqdm
 from cliplib import plots
 from cliplib.checkpoint import Run
 from cliplib.config import QUICK, Profile, data_root
-from cliplib.data import ensure, load_pairs
-from cliplib.encoders import CaptionTokenizer
-from cliplib.model import build_clip
+from cliplib.data import load_pairs
 from cliplib.plots_training import film_frame
 from cliplib.retrieval import to_device
 from cliplib.search import build_index, by_words
 from cliplib.storage import write_whole
-from cliplib.train import make_tokenizer, prepare_split
+from cliplib.train import begin
 from cliplib.trainer import Split, Trainer
 
 PAIRS = 32  # rows and columns of the filmed matrix
@@ -94,25 +92,13 @@ def film(
     profile: Profile, frames: int = FRAMES, progress: bool = True
 ) -> tuple[Run, list[Image.Image]]:
     """Trains a profile; gives the model and the pictures of its matrix on the way."""
-    torch.manual_seed(profile.seed)
-    torch.set_flush_denormal(True)  # tiny numbers slow a CPU down many times
-    folder = ensure(profile.data, progress)
-    tokenizer = make_tokenizer(profile, load_pairs(folder, "train").captions)
-    model = build_clip(profile)
-    train, val = (
-        prepare_split(profile, model, tokenizer, folder, split, progress)
-        for split in ("train", "val")
-    )
-    trainer = Trainer(profile, model, train)
+    trainer, val, tokenizer = begin(profile, progress)
     with Camera(trainer, val, frames, progress) as camera:
         while trainer.epoch < profile.epochs:
             trainer.run_epoch(camera)
-    return _as_run(folder, profile, trainer, tokenizer), camera.frames
-
-
-def _as_run(folder: Path, profile: Profile, trainer: Trainer, tokenizer: CaptionTokenizer) -> Run:
-    transform = trainer.model.image_encoder.transform(profile.image_size, profile.image_crop)
-    return Run(folder, profile, trainer.model.eval(), tokenizer, transform)
+    model = trainer.model.eval()
+    transform = model.image_encoder.transform(profile.image_size, profile.image_crop)
+    return Run(val.pairs.folder, profile, model, tokenizer, transform), camera.frames
 
 
 def save_film(path: Path, frames: Sequence[Image.Image]) -> None:

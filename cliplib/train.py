@@ -15,19 +15,20 @@ import numpy as np
 import timm
 import torch
 import transformers
+from torch import Tensor
 from tqdm.auto import tqdm
 
 import cliplib
 from cliplib.checkpoint import METRICS, Run, UntrainedProfile, find_run, load_profile, load_run
 from cliplib.config import PROFILES, Profile, get_profile, run_folder, shipped_checkpoint
-from cliplib.data import ensure, epoch_batches, load_pairs
+from cliplib.data import Pairs, ensure, epoch_batches, load_pairs
 from cliplib.encoders import CaptionTokenizer, hub_tokenizer, train_tokenizer, weights_used
 from cliplib.features import image_inputs, text_inputs
 from cliplib.loss import reader_loss
 from cliplib.model import CLIP, build_clip
 from cliplib.picturebook import is_whole, load_pages, read_hash
 from cliplib.retrieval import embed_images, embed_texts, measure
-from cliplib.scenes import truth_matrix
+from cliplib.scenes import Meaning, Scene, truth_matrix
 from cliplib.storage import write_json
 from cliplib.threshold import answered, best_absent, find_threshold, share_words
 from cliplib.trainer import STATE, NotANumber, OutOfMemory, Split, Trainer
@@ -49,35 +50,40 @@ def train(
         raise FileNotFoundError(f"There is nothing to resume in {out}: it has no {STATE}.")
     if not resume:
         shutil.rmtree(out, ignore_errors=True)
-    torch.manual_seed(profile.seed)
-    torch.set_flush_denormal(True)  # tiny numbers slow a CPU down many times
-    folder = ensure(profile.data, progress)
-    pairs = load_pairs(folder, "train")
-    tokenizer = make_tokenizer(profile, pairs.captions)
-    model = build_clip(profile)
-    splits = {
-        split: prepare_split(profile, model, tokenizer, folder, split, progress)
-        for split in ("train", "val")
-    }
-    trainer = Trainer(profile, model, splits["train"])
+    trainer, val, tokenizer = begin(profile, progress)
     if resume:
         trainer.resume(out)
-    fit(trainer, splits["val"], out, tokenizer, progress)
-    metrics = describe_run(trainer, folder) | {
-        f"val_{name}": value for name, value in measure_split(trainer.model, splits["val"]).items()
-    }
-    metrics |= measure_threshold(trainer.model, splits["val"])
+    fit(trainer, val, out, tokenizer, progress)
+    model, folder = trainer.model, val.pairs.folder
+    images, texts = embed_split(model, val)
+    found = measure(images, texts, val.pairs.caption_image, truth_of(val))
+    metrics = describe_run(trainer, folder) | {f"val_{name}": v for name, v in found.items()}
+    metrics |= measure_threshold(images, texts, val.pairs)
     if test:
         metrics |= measure_split(
-            trainer.model, prepare_split(profile, model, tokenizer, folder, "test", progress)
+            model, prepare_split(profile, model, tokenizer, folder, "test", progress)
         )
         if is_whole(folder):
             unseen = prepare_split(profile, model, tokenizer, folder, "unseen", progress)
-            found = measure_split(trainer.model, unseen)
+            found = measure_split(model, unseen)
             metrics |= {f"unseen_{name}": value for name, value in found.items()}
     write_json(out / METRICS, metrics)
     (out / STATE).unlink(missing_ok=True)  # only an unfinished run can be resumed
     return metrics
+
+
+def begin(profile: Profile, progress: bool = True) -> tuple[Trainer, Split, CaptionTokenizer]:
+    """A trainer before its first step, the same for the same seed, and the validation split."""
+    torch.manual_seed(profile.seed)
+    torch.set_flush_denormal(True)  # tiny numbers slow a CPU down many times
+    folder = ensure(profile.data, progress)
+    tokenizer = make_tokenizer(profile, load_pairs(folder, "train").captions)
+    model = build_clip(profile)
+    train, val = (
+        prepare_split(profile, model, tokenizer, folder, split, progress)
+        for split in ("train", "val")
+    )
+    return Trainer(profile, model, train), val, tokenizer
 
 
 def ready_run(profile: Profile) -> Run:
@@ -143,25 +149,25 @@ def prepare_split(
 
 def measure_split(model: CLIP, split: Split) -> dict[str, float]:
     """Recall on a whole split; on the picture book also the figures that its facts allow."""
-    return measure(
-        embed_images(model, split.images),
-        embed_texts(model, split.texts),
-        split.pairs.caption_image,
-        truth_of(split),
-    )
+    return measure(*embed_split(model, split), split.pairs.caption_image, truth_of(split))
 
 
-def measure_threshold(model: CLIP, split: Split) -> dict[str, float]:
+def embed_split(model: CLIP, split: Split) -> tuple[Tensor, Tensor]:
+    """The embeddings of a split's pictures (N, E) and captions (M, E)."""
+    return embed_images(model, split.images), embed_texts(model, split.texts)
+
+
+def measure_threshold(images: Tensor, texts: Tensor, pairs: Pairs) -> dict[str, float]:
     """From which cosine on words' best picture counts, and the shares of queries above it.
 
     `answer_rate` is of captions that search among all pictures of the split. `false_alarm_rate` is
     of the same captions when all pictures that `share_words` with them are taken away. Both belong
     to this gallery: a larger one, or other pictures, has other rates. {} when nothing can be taken
     away without leaving no picture at all.
+    Shapes: (N, E) and (M, E) unit rows, of the pictures and captions of `pairs`.
     """
-    images, texts = embed_images(model, split.images), embed_texts(model, split.texts)
     scores = (texts @ images.T).float().cpu().numpy()  # (M, N)
-    shared = share_words(split.pairs.captions, split.pairs.caption_image)  # (M, N)
+    shared = share_words(pairs.captions, pairs.caption_image)  # (M, N)
     askable = ~shared.all(1)  # (M,)
     if not askable.any():
         return {}
@@ -176,22 +182,27 @@ def measure_threshold(model: CLIP, split: Split) -> dict[str, float]:
 
 def truth_of(split: Split) -> np.ndarray | None:
     """Which caption truly describes which picture, (M, N), where the pictures' facts are known."""
+    facts = facts_of(split)
+    return truth_matrix(*facts) if facts else None
+
+
+def facts_of(split: Split) -> tuple[list[Meaning], list[Scene]] | None:
+    """What each caption means (M) and each picture shows (N), where that is known."""
     if not is_whole(split.pairs.folder):
         return None
     pages = load_pages(split.pairs.folder, split.pairs.split)
-    meanings = [meaning for page in pages for meaning in page.meanings]
-    return truth_matrix(meanings, [page.scene for page in pages])
+    return [meaning for page in pages for meaning in page.meanings], [page.scene for page in pages]
 
 
 def reader_of(split: Split, batch_size: int, batches: int = 20) -> float | None:
     """The mean `reader_loss` of some batches of a split; None where facts are not known."""
-    if not is_whole(split.pairs.folder):
+    facts = facts_of(split)
+    if facts is None:
         return None
-    pages = load_pages(split.pairs.folder, split.pairs.split)
-    meanings = [meaning for page in pages for meaning in page.meanings]
+    meanings, scenes = facts
     plan = epoch_batches(split.pairs, batch_size, captions_per_step=1, seed=0, epoch=0)[:batches]
     losses = [
-        reader_loss(truth_matrix([meanings[i] for i in words], [pages[i].scene for i in rows]))
+        reader_loss(truth_matrix([meanings[i] for i in words], [scenes[i] for i in rows]))
         for rows, (words,) in plan
     ]
     return float(np.mean(losses))

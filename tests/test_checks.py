@@ -1,6 +1,7 @@
 """The checkers' common part; every lesson's own stubs and solutions through its own checkers."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,24 @@ lesson = pytest.mark.parametrize("name", [n for n in LESSONS if checks.EXERCISES
 @pytest.fixture(autouse=True)
 def own_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPLIB_DATA", str(tmp_path))
+
+
+def wrong_answers(*of_checkers: tuple[Callable, dict[str, Callable]]) -> pytest.MarkDecorator:
+    """One test for each wrong answer to a checker, with words of the hint that it must get."""
+    cases = [
+        (checker, hint, wrong)
+        for checker, answers in of_checkers
+        for hint, wrong in answers.items()
+    ]
+    return pytest.mark.parametrize(("checker", "hint", "wrong"), cases)
+
+
+def expect_hint(
+    checker: Callable, hint: str, wrong: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checker(wrong)
+    verdict = capsys.readouterr().out
+    assert verdict.startswith("[!]") and hint in verdict
 
 
 def namespace_of(name: str) -> dict[str, object]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_checks import namespace_of, solutions
+from test_checks import expect_hint, namespace_of, solutions, wrong_answers
 
 from cliplib.checks import lesson00
 from cliplib.retrieval import text_to_image_ranks
@@ -57,23 +57,14 @@ WRONG_COUNTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("checker", "hint", "wrong"),
-    [
-        (checker, hint, wrong)
-        for checker, answers in (
-            (lesson00.best_match, WRONG_MATCHES),
-            (lesson00.rows_won, WRONG_COUNTS),
-        )
-        for hint, wrong in answers.items()
-    ],
+@wrong_answers(
+    (lesson00.best_match, WRONG_MATCHES),
+    (lesson00.rows_won, WRONG_COUNTS),
 )
 def test_a_wrong_answer_gets_the_right_hint(
     checker: Callable, hint: str, wrong: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checker(wrong)
-    verdict = capsys.readouterr().out
-    assert verdict.startswith("[!]") and hint in verdict
+    expect_hint(checker, hint, wrong, capsys)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_checks import namespace_of, solutions
+from test_checks import expect_hint, namespace_of, solutions, wrong_answers
 from test_notebooks import LESSONS
 
 from cliplib.checks import lesson01
@@ -118,25 +118,16 @@ WRONG_COUNTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("checker", "hint", "wrong"),
-    [
-        (checker, hint, wrong)
-        for checker, answers in (
-            (lesson01.captions_by_picture, WRONG_CAPTIONS),
-            (lesson01.split_rows, WRONG_SPLITS),
-            (lesson01.one_epoch, WRONG_EPOCHS),
-            (lesson01.wrongly_negative, WRONG_COUNTS),
-        )
-        for hint, wrong in answers.items()
-    ],
+@wrong_answers(
+    (lesson01.captions_by_picture, WRONG_CAPTIONS),
+    (lesson01.split_rows, WRONG_SPLITS),
+    (lesson01.one_epoch, WRONG_EPOCHS),
+    (lesson01.wrongly_negative, WRONG_COUNTS),
 )
 def test_a_wrong_answer_gets_the_right_hint(
     checker: Callable, hint: str, wrong: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checker(wrong)
-    verdict = capsys.readouterr().out
-    assert verdict.startswith("[!]") and hint in verdict
+    expect_hint(checker, hint, wrong, capsys)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from test_checks import expect_hint, wrong_answers
 from torch import Tensor
 
 from cliplib.checks import lesson03
@@ -63,22 +64,13 @@ WRONG_GRADIENTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("checker", "hint", "wrong"),
-    [
-        (checker, hint, wrong)
-        for checker, answers in (
-            (lesson03.cosine_matrix, WRONG_COSINES),
-            (lesson03.clip_loss, WRONG_LOSSES),
-            (lesson03.equal_caption_floor, WRONG_FLOORS),
-            (lesson03.logit_gradient, WRONG_GRADIENTS),
-        )
-        for hint, wrong in answers.items()
-    ],
+@wrong_answers(
+    (lesson03.cosine_matrix, WRONG_COSINES),
+    (lesson03.clip_loss, WRONG_LOSSES),
+    (lesson03.equal_caption_floor, WRONG_FLOORS),
+    (lesson03.logit_gradient, WRONG_GRADIENTS),
 )
 def test_a_wrong_answer_gets_the_right_hint(
     checker: Callable, hint: str, wrong: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checker(wrong)
-    verdict = capsys.readouterr().out
-    assert verdict.startswith("[!]") and hint in verdict
+    expect_hint(checker, hint, wrong, capsys)

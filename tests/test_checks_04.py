@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_checks import solutions
+from test_checks import expect_hint, solutions, wrong_answers
 from test_notebooks import LESSONS, namespace
 from torch import Tensor, nn
 
@@ -114,25 +114,16 @@ WRONG_SHARES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("checker", "hint", "wrong"),
-    [
-        (checker, hint, wrong)
-        for checker, answers in (
-            (lesson04.clamp_log_scale, WRONG_SCALES),
-            (lesson04.rate_share, WRONG_RATES),
-            (lesson04.decaying, WRONG_DECAYS),
-            (lesson04.batch_and_gallery, WRONG_SHARES),
-        )
-        for hint, wrong in answers.items()
-    ],
+@wrong_answers(
+    (lesson04.clamp_log_scale, WRONG_SCALES),
+    (lesson04.rate_share, WRONG_RATES),
+    (lesson04.decaying, WRONG_DECAYS),
+    (lesson04.batch_and_gallery, WRONG_SHARES),
 )
 def test_a_wrong_answer_gets_the_right_hint(
     checker: Callable, hint: str, wrong: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checker(wrong)
-    verdict = capsys.readouterr().out
-    assert verdict.startswith("[!]") and hint in verdict
+    expect_hint(checker, hint, wrong, capsys)
 
 
 @pytest.fixture(scope="module")

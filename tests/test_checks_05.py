@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_checks import namespace_of, solutions
+from test_checks import expect_hint, namespace_of, solutions, wrong_answers
 
 from cliplib.checks import lesson05
 from cliplib.retrieval import chance_recalls, recalls, text_to_image_ranks
@@ -67,25 +67,16 @@ WRONG_MATCHES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("checker", "hint", "wrong"),
-    [
-        (checker, hint, wrong)
-        for checker, answers in (
-            (lesson05.image_to_text_recall, WRONG_RECALLS),
-            (lesson05.chance_recall, WRONG_CHANCES),
-            (lesson05.threshold, WRONG_THRESHOLDS),
-            (lesson05.matches, WRONG_MATCHES),
-        )
-        for hint, wrong in answers.items()
-    ],
+@wrong_answers(
+    (lesson05.image_to_text_recall, WRONG_RECALLS),
+    (lesson05.chance_recall, WRONG_CHANCES),
+    (lesson05.threshold, WRONG_THRESHOLDS),
+    (lesson05.matches, WRONG_MATCHES),
 )
 def test_a_wrong_answer_gets_the_right_hint(
     checker: Callable, hint: str, wrong: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checker(wrong)
-    verdict = capsys.readouterr().out
-    assert verdict.startswith("[!]") and hint in verdict
+    expect_hint(checker, hint, wrong, capsys)
 
 
 @pytest.fixture(scope="module")

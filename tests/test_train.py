@@ -91,7 +91,7 @@ def test_a_split_in_which_nothing_can_be_absent_has_no_threshold(finished: Path)
     alone = replace(
         val, pairs=one, images=PictureStore(one.paths(), run.transform), texts=TokenTable(rows)
     )
-    assert train.measure_threshold(run.model, alone) == {}
+    assert train.measure_threshold(*train.embed_split(run.model, alone), one) == {}
 
 
 def test_history_has_log_b_floor_scale_and_validation_recall_at_each_epochs_end(
