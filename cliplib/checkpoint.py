@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 from torch import Tensor
@@ -76,9 +76,10 @@ def load_profile(folder: Path) -> Profile:
             f"There is no run in {folder}: it has no {PROFILE}. Train one first."
         )
     values = json.loads(path.read_text(encoding="utf-8"))
-    expected = {field.name for field in fields(Profile)}
-    if set(values) != expected:
-        differing = ", ".join(sorted(set(values) ^ expected))
+    needed = {field.name for field in fields(Profile) if field.default is MISSING}
+    unknown = set(values) - {field.name for field in fields(Profile)}
+    if unknown or needed - set(values):  # fields that came later have a default, as it was before
+        differing = ", ".join(sorted(unknown | (needed - set(values))))
         raise ValueError(
             f"{path} is not a profile of this version of cliplib; it differs in: {differing}."
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COURSE = Path(__file__).resolve().parent.parent
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ class Profile:
     clip_norm: float
     seed: int = 0
 
+    image_revision: str = ""  # of the hub's repository; "" is what it has newest
+    text_revision: str = ""
+    head_epochs: int = 0  # before the others: both encoders frozen, the projections learn alone
+    precision: str = "float32"  # or "auto": on a GPU bfloat16, where it has that, else float16
+    gradient_checkpointing: bool = False  # activations are computed again: less memory, more time
+    compiled: bool = False  # torch.compile for both encoders
+
     def __post_init__(self) -> None:
         _require(
             self.image_output in ("features", "logits"),
@@ -92,6 +100,19 @@ class Profile:
             "vocabulary_size",
         ):
             _require(getattr(self, field) >= 1, self, field, "at least 1")
+        _require(
+            self.precision in ("auto", *PRECISIONS),
+            self,
+            "precision",
+            f"'auto' or one of {', '.join(PRECISIONS)}",
+        )
+        _require(self.head_epochs >= 0, self, "head_epochs", "at least 0")
+        _require(
+            not self.head_epochs or (self.image_pretrained and self.text_pretrained),
+            self,
+            "head_epochs",
+            "0 for encoders from scratch: heads alone learn nothing from what knows nothing yet",
+        )
         for field in ("image_power", "image_lr", "text_lr", "head_lr", "clip_norm"):
             _require(getattr(self, field) > 0, self, field, "above 0")
 

@@ -201,10 +201,18 @@ def test_a_profile_with_other_fields_is_named(run: Path) -> None:
     path.write_text(json.dumps(values | {"temperature": 0.07}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"profile\.json is not.*differs in: temperature\.$"):
         load_profile(run)
-    del values["seed"], values["warmup"]
+    del values["clip_norm"], values["warmup"]
     path.write_text(json.dumps(values), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"differs in: seed, warmup\.$"):
+    with pytest.raises(ValueError, match=r"differs in: clip_norm, warmup\.$"):
         load_run(run)
+
+
+def test_a_profile_from_before_a_field_came_is_read_with_its_default(run: Path) -> None:
+    path = run / "profile.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    del values["precision"], values["head_epochs"]
+    path.write_text(json.dumps(values), encoding="utf-8")
+    assert (load_profile(run).precision, load_profile(run).head_epochs) == ("float32", 0)
 
 
 def test_what_is_no_run_says_so(tmp_path: Path, run: Path) -> None:

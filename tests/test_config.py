@@ -52,6 +52,9 @@ WRONG = [
     *((field, 0.0) for field in ("image_lr", "text_lr", "head_lr")),
     ("clip_norm", -1.0),
     ("image_power", 0.0),
+    ("precision", "half"),
+    ("head_epochs", -1),
+    ("head_epochs", 3),
 ]
 
 
@@ -75,6 +78,8 @@ def test_a_value_that_cannot_work_is_named(field: str, value: object) -> None:
         ("warmup", 0.0),
         ("head_dropout", 0.99),
         ("image_output", "logits"),
+        ("precision", "auto"),
+        ("precision", "float16"),
     ],
 )
 def test_the_last_value_that_can_work_is_taken(field: str, value: object) -> None:
