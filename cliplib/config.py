@@ -57,7 +57,6 @@ class Profile:
     head_epochs: int = 0  # before the others: both encoders frozen, the projections learn alone
     precision: str = "float32"  # or "auto": on a GPU bfloat16, where it has that, else float16
     gradient_checkpointing: bool = False  # activations are computed again: less memory, more time
-    compiled: bool = False  # torch.compile for both encoders
 
     def __post_init__(self) -> None:
         _require(

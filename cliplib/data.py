@@ -26,7 +26,8 @@ from cliplib.layout import (
     require_layout,
     split_names,
 )
-from cliplib.pictures import DataError, ImageTransform, PictureStore, check_pictures
+from cliplib.pictures import DataError, ImageTransform, check_pictures
+from cliplib.store import PictureStore
 
 __all__ = [
     "DataError",

@@ -15,8 +15,9 @@ from tqdm.auto import tqdm
 from cliplib.config import Profile, data_root
 from cliplib.data import TokenTable
 from cliplib.encoders import CaptionTokenizer, ImageEncoder, TextEncoder, pick_device
-from cliplib.pictures import ImageTransform, PictureStore
-from cliplib.storage import digest, read_tensors, write_tensors
+from cliplib.pictures import ImageTransform
+from cliplib.storage import digest, files_digest, read_tensors, write_tensors
+from cliplib.store import CPU, PictureStore
 
 PART = 1024  # rows that are kept as soon as they are there
 PICTURES_AT_ONCE = 16  # on two CPU cores twice as fast as 64: activations stay in the cache
@@ -37,8 +38,10 @@ class FeatureTable:
     def batch(self, rows: np.ndarray) -> Tensor:
         return self.features[torch.as_tensor(rows)]  # (B, D)
 
-    def batches(self, rows_of_batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
-        return map(self.batch, rows_of_batches)
+    def batches(
+        self, rows_of_batches: Iterable[np.ndarray], device: torch.device = CPU
+    ) -> Iterator[Tensor]:
+        return (self.batch(rows).to(device) for rows in rows_of_batches)
 
 
 def kept(
@@ -100,12 +103,6 @@ def weights_digest(module: nn.Module) -> str:
     )
 
 
-def files_digest(paths: Sequence[Path]) -> str:
-    """Names the pictures of a list by file name, size and time of change, without reading them."""
-    facts = ((path.name, path.stat()) for path in paths)
-    return digest(*(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in facts))
-
-
 def picture_features(
     encoder: nn.Module, name: str, paths: Sequence[Path], transform: ImageTransform,
     progress: bool = True,
@@ -159,7 +156,8 @@ def image_inputs(
     """What the model's `encode_image` takes: pictures, or a frozen encoder's kept features."""
     transform = encoder.transform(profile.image_size, profile.image_crop)
     if not profile.image_frozen:
-        return PictureStore(paths, transform)
+        store = PictureStore(paths, transform)
+        return store if store.keeps else store.in_file(progress)
     return picture_features(
         encoder, f"{profile.image_encoder}:{profile.image_output}", paths, transform, progress
     )

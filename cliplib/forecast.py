@@ -19,9 +19,11 @@ from cliplib.checkpoint import tokenizer_of
 from cliplib.config import QUICK, data_folder, shipped_checkpoint
 from cliplib.data import Pairs, TokenTable
 from cliplib.drawing import draw
+from cliplib.meter import in_words
 from cliplib.model import build_clip
 from cliplib.picturebook import SPLIT_SIZES, is_whole, plan_page
 from cliplib.pictures import ImageTransform
+from cliplib.store import CPU
 from cliplib.trainer import Split, Trainer
 
 STEPS = 20
@@ -48,15 +50,6 @@ class Forecast:
         return text + f" Training in lesson 04: about {in_words(self.training)}."
 
 
-def in_words(seconds: float) -> str:
-    """A duration as one says it: "40 seconds", "2.5 minutes", "25 minutes"."""
-    if seconds < 90:
-        return f"{max(10, 10 * round(seconds / 10))} seconds"
-    if seconds < 600:
-        return f"{round(seconds / 30) / 2:g} minutes"
-    return f"{round(seconds / 60)} minutes"
-
-
 class DrawnPictures:
     """Pictures that never were files, behind the same calls as `PictureStore`."""
 
@@ -70,8 +63,10 @@ class DrawnPictures:
     def batch(self, rows: np.ndarray) -> Tensor:
         return self._transform.normalise(self._pixels[rows])  # (B, 3, H, W)
 
-    def batches(self, rows_of_batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
-        return map(self.batch, rows_of_batches)
+    def batches(
+        self, rows_of_batches: Iterable[np.ndarray], device: torch.device = CPU
+    ) -> Iterator[Tensor]:
+        return (self.batch(rows).to(device) for rows in rows_of_batches)
 
 
 def twenty_steps() -> Forecast:

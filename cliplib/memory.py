@@ -66,3 +66,18 @@ def _free_memory_windows() -> int:
     status = (ctypes.c_ulonglong * 8)(64)  # MEMORYSTATUSEX: two 32-bit, then seven 64-bit numbers
     ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
     return int(status[2])  # ullAvailPhys
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most bytes that this process has held so far: of a GPU's memory, else of the computer's.
+
+    None where the system does not say, as on Windows.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return None
+    import resource  # not on Windows
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

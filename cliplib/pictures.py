@@ -1,12 +1,11 @@
-"""Pictures: from a file to uint8 pixels (once), from pixels to normalised batches (fast)."""
+"""Pictures: from a file to uint8 pixels, and from pixels to an encoder's input."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import gcd
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cliplib.memory import BufferRing, free_memory
-
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 WORKERS = min(8, os.cpu_count() or 1)
 EXIF_ORIENTATION = 0x0112
-DECODED_A_TASK = 8  # handing over a task costs as much as normalising a picture or two
 DAMAGED = "Copy them again, or leave them out with load_pairs(…, skip_bad=True)."
-LINES = 16  # of a picture, normalised at a time: long loops whose numbers stay in a core's cache
 
 
 class DataError(ValueError):
@@ -161,112 +156,3 @@ def find_damaged(
             pool.map(fault, paths), total=len(paths), desc="opening pictures", disable=not progress
         )
         return {path: sentence for path, sentence in zip(paths, bar, strict=True) if sentence}
-
-
-class PictureStore:
-    """The pictures of a data set: each is decoded once, kept as uint8, and handed out in batches.
-
-    workers: threads that decode. memory_limit: bytes; a set that needs more (size · size · 3 bytes
-    a picture) is decoded anew each time. Left out, it is half of the memory that is free.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        transform: ImageTransform,
-        workers: int = WORKERS,
-        memory_limit: int | None = None,
-    ) -> None:
-        self.paths = list(paths)
-        self.transform = transform
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        self._ring = BufferRing()
-        limit = free_memory() // 2 if memory_limit is None else memory_limit
-        shape = (len(self.paths), transform.size, transform.size, 3)
-        self._kept = np.empty(shape, np.uint8) if np.prod(shape) <= limit else None
-        self._decoded = np.zeros(len(self.paths), bool)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @property
-    def keeps(self) -> bool:
-        """Whether decoded pictures stay in memory."""
-        return self._kept is not None
-
-    def uint8(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Shapes: rows (B,) -> (B, H, W, 3) uint8, a copy. Raises: like `batch`."""
-        size = self.transform.size
-        out = np.empty((len(rows), size, size, 3), np.uint8)
-        self._fill(rows, lambda at, pixels: np.copyto(out[at], pixels))
-        return out
-
-    def batch(self, rows: Sequence[int] | np.ndarray) -> Tensor:
-        """An encoder's input; yours for as long as you hold it.
-
-        Shapes: rows (B,) -> (B, 3, H, W) float32, normalised, channels last in memory.
-        Raises: DataError naming every picture of the set that cannot be decoded; IndexError.
-        """
-        size = self.transform.size
-        out = self._ring.take(len(rows) * size * size * 3).view(len(rows), size, size, 3)
-        values = out.numpy()
-        # numpy in our own threads, since torch's would fight with the threads of a training step.
-        lines = size // gcd(size, LINES)
-        scale, shift = self.transform.scale_and_shift(size * size // lines)
-
-        def normalise(at: int, pixels: np.ndarray) -> None:
-            flat = values[at].reshape(lines, -1)  # (lines, H * W * 3 / lines)
-            np.copyto(flat, pixels.reshape(lines, -1))
-            flat *= scale
-            flat += shift
-
-        self._fill(rows, normalise)
-        return out.permute(0, 3, 1, 2)  # (B, 3, H, W)
-
-    def batches(self, rows_of_batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
-        """`batch` of each, the next one prepared in a thread while the caller computes."""
-        with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as ahead:
-            waiting = None
-            for rows in rows_of_batches:
-                started = ahead.submit(self.batch, rows)
-                if waiting is not None:
-                    yield waiting.result()
-                waiting = started
-            if waiting is not None:
-                yield waiting.result()
-
-    def _fill(
-        self, rows: Sequence[int] | np.ndarray, use: Callable[[int, np.ndarray], None]
-    ) -> None:
-        """Calls use(position in rows, pixels (H, W, 3)) for every row, in the pool's threads."""
-        rows = np.asarray(rows, dtype=np.int64)  # (B,)
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
-            raise IndexError(
-                f"Rows go from 0 to {len(self) - 1}; {rows.min()} to {rows.max()} were asked for."
-            )
-
-        kept = self._kept is not None and self._decoded[rows].all()
-        step = DECODED_A_TASK if kept else 1
-
-        def fill_some(start: int) -> None:
-            for at in range(start, min(start + step, len(rows))):
-                use(at, self._pixels(int(rows[at])))
-
-        try:
-            list(self._pool.map(fill_some, range(0, len(rows), step)))
-        except DataError as error:
-            raise self._all_damaged(error) from error
-
-    def _pixels(self, row: int) -> np.ndarray:
-        if self._kept is None:
-            return self.transform.load(self.paths[row])  # (H, W, 3)
-        if not self._decoded[row]:
-            self._kept[row] = self.transform.load(self.paths[row])
-            self._decoded[row] = True
-        return self._kept[row]
-
-    def _all_damaged(self, first: DataError) -> DataError:
-        rest = [path for path, done in zip(self.paths, self._decoded, strict=True) if not done]
-        faults = check_pictures(rest) or [str(first)]
-        what = f"{len(faults)} of {len(self)} pictures cannot be used"
-        return DataError(summarise(what, faults, DAMAGED))

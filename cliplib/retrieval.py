@@ -11,7 +11,7 @@ from torch import Tensor
 from cliplib.data import TokenTable
 from cliplib.features import FeatureTable
 from cliplib.model import CLIP, Tokens
-from cliplib.pictures import PictureStore
+from cliplib.store import PictureStore
 
 RECALL_AT = (1, 5, 10)
 

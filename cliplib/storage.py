@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -74,3 +74,9 @@ def digest(*parts: str | bytes | Tensor) -> str:
             sha.update(part.encode() if isinstance(part, str) else part)
         sha.update(b"\0")
     return sha.hexdigest()[:16]
+
+
+def files_digest(paths: Sequence[Path]) -> str:
+    """Names the pictures of a list by file name, size and time of change, without reading them."""
+    facts = ((path.name, path.stat()) for path in paths)
+    return digest(*(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in facts))

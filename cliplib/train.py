@@ -4,56 +4,64 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import timm
 import torch
 import transformers
-from torch import Tensor
-from tqdm.auto import tqdm
 
 import cliplib
 from cliplib.checkpoint import METRICS, Run, UntrainedProfile, find_run, load_profile, load_run
-from cliplib.config import PROFILES, Profile, get_profile, run_folder, shipped_checkpoint
-from cliplib.data import Pairs, ensure, epoch_batches, load_pairs
+from cliplib.config import (
+    PRECISIONS,
+    PROFILES,
+    Profile,
+    get_profile,
+    run_folder,
+    shipped_checkpoint,
+)
+from cliplib.data import ensure, load_pairs
 from cliplib.encoders import CaptionTokenizer, hub_tokenizer, train_tokenizer, weights_used
-from cliplib.features import image_inputs, text_inputs
-from cliplib.loss import reader_loss
+from cliplib.evaluate import embed_split, measure_split, measure_threshold, prepare_split, truth_of
+from cliplib.fitting import TimeIsUp, fit, fit_to_memory, heads_alone, train_heads
 from cliplib.model import CLIP, build_clip
-from cliplib.picturebook import is_whole, load_pages, read_hash
-from cliplib.retrieval import embed_images, embed_texts, measure
-from cliplib.scenes import Meaning, Scene, truth_matrix
+from cliplib.picturebook import is_whole, read_hash
+from cliplib.retrieval import measure
 from cliplib.storage import write_json
-from cliplib.threshold import answered, best_absent, find_threshold, share_words
 from cliplib.trainer import STATE, NotANumber, OutOfMemory, Split, Trainer
 
-FALSE_ALARM_RATE = 0.05  # of searches for what is not there, those that get an answer all the same
+FREEZE = ("none", "image", "both")
 
 
 def train(
-    profile: Profile, out: Path, resume: bool = False, test: bool = True, progress: bool = True
-) -> dict[str, float | str | int]:
+    profile: Profile, out: Path, resume: bool = False, test: bool = True, progress: bool = True,
+    max_minutes: float = math.inf,
+) -> dict[str, float | str | int]:  # fmt: skip
     """Trains the profile's model, keeps it in `out`, and returns what metrics.json there says.
 
     `resume` goes on from the last whole checkpoint in `out`. `test=False` leaves the test split
     unread: for every comparison of settings.
     Raises: FileNotFoundError without data, weights or a checkpoint to resume; NotANumber when the
-    loss breaks.
+    loss breaks; TimeIsUp when the next epoch would pass `max_minutes`.
     """
+    started = time.monotonic()
     if resume and not (out / STATE).exists():
         raise FileNotFoundError(f"There is nothing to resume in {out}: it has no {STATE}.")
     if not resume:
         shutil.rmtree(out, ignore_errors=True)
-    trainer, val, tokenizer = begin(profile, progress)
+    trainer, val, tokenizer = begin(profile, progress, heads_first=not resume)
     if resume:
         trainer.resume(out)
-    fit(trainer, val, out, tokenizer, progress)
+    else:
+        trainer = fit_to_memory(trainer, progress)
+    fit(trainer, val, out, tokenizer, progress, started + 60 * max_minutes)
     model, folder = trainer.model, val.pairs.folder
     images, texts = embed_split(model, val)
     found = measure(images, texts, val.pairs.caption_image, truth_of(val))
@@ -72,13 +80,20 @@ def train(
     return metrics
 
 
-def begin(profile: Profile, progress: bool = True) -> tuple[Trainer, Split, CaptionTokenizer]:
-    """A trainer before its first step, the same for the same seed, and the validation split."""
+def begin(
+    profile: Profile, progress: bool = True, heads_first: bool = True
+) -> tuple[Trainer, Split, CaptionTokenizer]:
+    """A trainer before its first step, the same for the same seed, and the validation split.
+
+    With `heads_first` the profile's `head_epochs`, if it has any, lie behind it.
+    """
     torch.manual_seed(profile.seed)
     torch.set_flush_denormal(True)  # tiny numbers slow a CPU down many times
     folder = ensure(profile.data, progress)
     tokenizer = make_tokenizer(profile, load_pairs(folder, "train").captions)
     model = build_clip(profile)
+    if profile.head_epochs and heads_first:
+        train_heads(profile, model, tokenizer, folder, progress)
     train, val = (
         prepare_split(profile, model, tokenizer, folder, split, progress)
         for split in ("train", "val")
@@ -107,105 +122,11 @@ def ready_run(profile: Profile) -> Run:
     return load_run(run_folder(profile.name))
 
 
-def fit(
-    trainer: Trainer, val: Split, out: Path, tokenizer: CaptionTokenizer, progress: bool = True
-) -> None:
-    """Runs the epochs that are left; after each one validation recall and a whole checkpoint."""
-    profile = trainer.profile
-    pictures = trainer.steps_an_epoch * profile.batch_size
-    bar = tqdm(
-        total=pictures * profile.epochs,
-        initial=pictures * trainer.epoch,
-        desc=f"training {profile.name}",
-        unit=" pictures",
-        disable=not progress,
-    )
-    with bar:
-        while trainer.epoch < profile.epochs:
-            trainer.run_epoch(bar)
-            trainer.validate(val)
-            trainer.save(out, tokenizer)
-
-
 def make_tokenizer(profile: Profile, captions: tuple[str, ...]) -> CaptionTokenizer:
     """The pretrained encoder's own, or one learned from the training captions."""
     if profile.text_pretrained:
         return hub_tokenizer(profile.text_encoder, profile.max_tokens)
     return train_tokenizer(captions, profile.vocabulary_size, profile.max_tokens)
-
-
-def prepare_split(
-    profile: Profile, model: CLIP, tokenizer: CaptionTokenizer, folder: Path, split: str,
-    progress: bool = True,
-) -> Split:  # fmt: skip
-    """Tokenises once; frozen encoders run over the split once, and what they said is kept."""
-    pairs = load_pairs(folder, split)
-    return Split(
-        pairs,
-        image_inputs(profile, model.image_encoder, pairs.paths(), progress),
-        text_inputs(profile, model.text_encoder, pairs.captions, tokenizer, progress),
-    )
-
-
-def measure_split(model: CLIP, split: Split) -> dict[str, float]:
-    """Recall on a whole split; on the picture book also the figures that its facts allow."""
-    return measure(*embed_split(model, split), split.pairs.caption_image, truth_of(split))
-
-
-def embed_split(model: CLIP, split: Split) -> tuple[Tensor, Tensor]:
-    """The embeddings of a split's pictures (N, E) and captions (M, E)."""
-    return embed_images(model, split.images), embed_texts(model, split.texts)
-
-
-def measure_threshold(images: Tensor, texts: Tensor, pairs: Pairs) -> dict[str, float]:
-    """From which cosine on words' best picture counts, and the shares of queries above it.
-
-    `answer_rate` is of captions that search among all pictures of the split. `false_alarm_rate` is
-    of the same captions when all pictures that `share_words` with them are taken away. Both belong
-    to this gallery: a larger one, or other pictures, has other rates. {} when nothing can be taken
-    away without leaving no picture at all.
-    Shapes: (N, E) and (M, E) unit rows, of the pictures and captions of `pairs`.
-    """
-    scores = (texts @ images.T).float().cpu().numpy()  # (M, N)
-    shared = share_words(pairs.captions, pairs.caption_image)  # (M, N)
-    askable = ~shared.all(1)  # (M,)
-    if not askable.any():
-        return {}
-    absent = best_absent(scores[askable], shared[askable])  # (Q,)
-    threshold = find_threshold(absent, FALSE_ALARM_RATE)
-    return {
-        "threshold": threshold,
-        "false_alarm_rate": FALSE_ALARM_RATE,
-        "answer_rate": answered(scores.max(1), threshold),
-    }
-
-
-def truth_of(split: Split) -> np.ndarray | None:
-    """Which caption truly describes which picture, (M, N), where the pictures' facts are known."""
-    facts = facts_of(split)
-    return truth_matrix(*facts) if facts else None
-
-
-def facts_of(split: Split) -> tuple[list[Meaning], list[Scene]] | None:
-    """What each caption means (M) and each picture shows (N), where that is known."""
-    if not is_whole(split.pairs.folder):
-        return None
-    pages = load_pages(split.pairs.folder, split.pairs.split)
-    return [meaning for page in pages for meaning in page.meanings], [page.scene for page in pages]
-
-
-def reader_of(split: Split, batch_size: int, batches: int = 20) -> float | None:
-    """The mean `reader_loss` of some batches of a split; None where facts are not known."""
-    facts = facts_of(split)
-    if facts is None:
-        return None
-    meanings, scenes = facts
-    plan = epoch_batches(split.pairs, batch_size, captions_per_step=1, seed=0, epoch=0)[:batches]
-    losses = [
-        reader_loss(truth_matrix([meanings[i] for i in words], [scenes[i] for i in rows]))
-        for rows, (words,) in plan
-    ]
-    return float(np.mean(losses))
 
 
 def pretrained_weights(profile: Profile, model: CLIP) -> dict[str, str]:
@@ -224,20 +145,29 @@ def pretrained_weights(profile: Profile, model: CLIP) -> dict[str, str]:
 
 def describe_run(trainer: Trainer, folder: Path) -> dict[str, float | str | int]:
     """What was trained, on what, and where: stands beside the figures in metrics.json."""
-    return {
-        "profile": trainer.profile.name,
-        "seed": trainer.profile.seed,
-        "epochs": trainer.profile.epochs,
-        "train_seconds": round(trainer.seconds, 1),
-        "picturebook": read_hash(folder) if is_whole(folder) else "",
-        "cliplib": cliplib.__version__,
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
-        "device": str(trainer.device),
-    } | pretrained_weights(trainer.profile, trainer.model)
+    return (
+        {
+            "profile": trainer.profile.name,
+            "seed": trainer.profile.seed,
+            "epochs": trainer.profile.epochs,
+            "train_seconds": round(trainer.seconds, 1),
+            "picturebook": read_hash(folder) if is_whole(folder) else "",
+            "cliplib": cliplib.__version__,
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+            "device": device_name(trainer.device),
+            "batch_size": trainer.profile.batch_size,
+        }
+        | trainer.describe()
+        | pretrained_weights(trainer.profile, trainer.model)
+    )
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
 def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -250,6 +180,18 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--resume", action="store_true", help="go on from the last whole checkpoint"
     )
     parser.add_argument("--no-test", action="store_true", help="leave the test split unread")
+    parser.add_argument(
+        "--freeze", choices=FREEZE, help="which encoders stay as they are; default: the profile's"
+    )
+    parser.add_argument("--batch-size", type=int, help="pairs a step, instead of the profile's")
+    parser.add_argument("--precision", choices=("auto", *PRECISIONS), help="default: the profile's")
+    parser.add_argument(
+        "--max-minutes", type=float, default=math.inf,
+        help="stop after the last epoch that ends within so many minutes; --resume goes on",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gradient-checkpointing", action="store_true", help="less memory, a third more time"
+    )
     return parser.parse_args(arguments)
 
 
@@ -261,10 +203,28 @@ def settle(chosen: argparse.Namespace) -> tuple[Profile, Path]:
     out = chosen.out or run_folder(chosen.profile)
     if chosen.resume:
         return load_profile(out), out
-    profile = replace(PROFILES[chosen.profile], seed=chosen.seed)
-    if chosen.epochs is not None:
-        profile = replace(profile, epochs=chosen.epochs)
-    return profile, out
+    profile = replace(
+        PROFILES[chosen.profile],
+        seed=chosen.seed,
+        gradient_checkpointing=chosen.gradient_checkpointing,
+    )
+    wanted = {name: getattr(chosen, name) for name in ("epochs", "batch_size", "precision")}
+    profile = replace(profile, **{name: v for name, v in wanted.items() if v is not None})
+    return freeze(profile, chosen.freeze), out
+
+
+def freeze(profile: Profile, which: str | None) -> Profile:
+    """The profile with no encoder frozen, the image encoder alone (LiT), or both.
+
+    Source: Zhai et al. 2022, LiT: Zero-Shot Transfer with Locked-image text Tuning
+    (arXiv 2111.07991).
+    Raises: ValueError for encoders from scratch.
+    """
+    if which is None:
+        return profile
+    if which == "both":
+        return heads_alone(profile)
+    return replace(profile, image_frozen=which == "image", text_frozen=False)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -272,7 +232,12 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = read_arguments(arguments)
         profile, out = settle(chosen)
         try:
-            metrics = train(profile, out, chosen.resume, test=not chosen.no_test)
+            metrics = train(
+                profile, out, chosen.resume, not chosen.no_test, max_minutes=chosen.max_minutes
+            )
+        except TimeIsUp as told:
+            print(told)
+            return 0
         except KeyboardInterrupt:
             again = f"python -m cliplib.train --resume --out {out}"
             print(f"\nInterrupted. Go on with: {again}", file=sys.stderr)

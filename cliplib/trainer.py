@@ -1,4 +1,4 @@
-"""The training loop: rates, schedule, steps, history, checkpoints and resume."""
+"""The training loop: steps, history, what they cost, checkpoints and resume."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from cliplib.checkpoint import HISTORY, load_weights, save_run, trained_tensors
@@ -20,14 +20,16 @@ from cliplib.data import Pairs, TokenTable, epoch_batches
 from cliplib.encoders import CaptionTokenizer, pick_device
 from cliplib.features import FeatureTable
 from cliplib.loss import contrastive_loss, loss_floor
+from cliplib.meter import Meter, training_flops
 from cliplib.model import CLIP
-from cliplib.pictures import PictureStore
+from cliplib.optimizer import make_optimizer, rate_factor
+from cliplib.precision import MixedPrecision, pick_precision
 from cliplib.retrieval import embed_images, recalls, to_device
 from cliplib.storage import read_tensors, write_tensors, write_text
+from cliplib.store import PictureStore
 
 STATE = "training_state.safetensors"
 STEPS_A_ROW = 10  # of the history
-BETAS = (0.9, 0.98)  # Radford et al. 2021, appendix F
 
 
 class NotANumber(RuntimeError):
@@ -47,26 +49,6 @@ class Split:
     texts: TokenTable | FeatureTable
 
 
-def make_optimizer(model: CLIP, profile: Profile) -> torch.optim.AdamW:
-    """AdamW with a rate for each encoder and the heads; norms, biases and the scale never decay."""
-    rates = {
-        "image_encoder": 0.0 if profile.image_frozen else profile.image_lr,
-        "text_encoder": 0.0 if profile.text_frozen else profile.text_lr,
-    }
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        rate = rates.get(name.split(".")[0], profile.head_lr)
-        decay = profile.weight_decay if parameter.ndim >= 2 else 0.0
-        parameter.requires_grad_(rate > 0)
-        if rate > 0:
-            groups.setdefault((rate, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
-        betas=BETAS,
-        fused=True,
-    )
-
-
 def batch_accuracy(images: Tensor, texts: Tensor) -> float:
     """The share of right picks inside a batch, both directions together; not recall.
 
@@ -77,12 +59,29 @@ def batch_accuracy(images: Tensor, texts: Tensor) -> float:
     return torch.cat([cosines.argmax(0) == right, cosines.argmax(1) == right]).float().mean().item()
 
 
-def rate_factor(step: int, steps: int, warmup: float) -> float:
-    """The share of the full rate at a step: rises linearly, then falls to 0 along half a cosine."""
-    rising = round(warmup * steps)
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, under the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def ran_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device had no room left: CUDA has a class of error for it, others have words."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        told in str(error) for told in ("out of memory", "can't allocate memory")
+    )
+
+
+def checkpoint_activations(model: CLIP) -> None:
+    """Both encoders forget what happens inside a layer and compute it again on the way back.
+
+    Source: Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost (arXiv 1604.06174).
+    """
+    model.image_encoder.network.set_grad_checkpointing(True)
+    text = model.text_encoder.network
+    text.config.use_cache = False  # of no use to an encoder, and not together with this
+    # transformers is changing the name
+    enable = getattr(text, "activation_checkpointing_enable", None)
+    (enable or text.gradient_checkpointing_enable)()
 
 
 class Trainer:
@@ -92,15 +91,23 @@ class Trainer:
         self.profile = profile
         self.device = pick_device()
         self.model = model.to(self.device, memory_format=torch.channels_last)
+        if profile.gradient_checkpointing:
+            checkpoint_activations(self.model)
         self.train = train
-        self.optimizer = make_optimizer(self.model, profile)
         self.steps_an_epoch = len(self.plan(0))
-        self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self._begin_optimizing()
         self.epoch = 0  # the next one to run
         self.step = 0
         self.seconds = 0.0
         self.history: list[dict[str, float]] = []
+        self.meter = Meter()
         self._window: list[dict[str, float]] = []
+
+    def _begin_optimizing(self) -> None:
+        self.optimizer = make_optimizer(self.model, self.profile)
+        self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
+        dtype = pick_precision(self.profile.precision, self.device)
+        self.precision = MixedPrecision(dtype, self.device)
 
     def plan(self, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """The epoch's batches: rows of pictures (B,) and of their captions (C, B)."""
@@ -116,15 +123,51 @@ class Trainer:
         started = time.perf_counter()
         plan = self.plan(self.epoch)
         self.model.train()
-        pictures = self.train.images.batches(rows for rows, _ in plan)
-        for images, (_, caption_rows) in zip(pictures, plan, strict=True):
-            try:
-                self._window.append(self._step(images, caption_rows))
-            except torch.OutOfMemoryError:
-                raise OutOfMemory(self._too_large()) from None
+        pictures = self.train.images.batches((rows for rows, _ in plan), self.device)
+        for images, (_, caption_rows) in zip(self.meter.waiting(pictures), plan, strict=True):
+            self._window.append(self._step(images, caption_rows))
+            self.meter.pictures += len(images)
             self._report(bar, len(images))
         self.epoch += 1
         self.seconds += time.perf_counter() - started
+
+    def rehearse(self, steps: int = 3) -> float:
+        """Seconds that a step takes: some real ones at rate 0, after which all is as it was before.
+
+        The first, in which much is set up, is not counted. Only before the first real step.
+        Raises: OutOfMemory when a step does not fit.
+        """
+        plan = self.plan(0)[: steps + 1]
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        rates, self.full_rates = self.full_rates, [0.0 for _ in self.full_rates]
+        marks = []
+        self.model.train()
+        try:
+            with torch.random.fork_rng():
+                pictures = self.train.images.batches((rows for rows, _ in plan), self.device)
+                for images, (_, caption_rows) in zip(pictures, plan, strict=True):
+                    self._step(images, caption_rows)
+                    marks.append(time.perf_counter())
+        finally:
+            self.full_rates = rates
+            self.optimizer.zero_grad(set_to_none=True)
+            self._begin_optimizing()  # forgets the averages of those steps
+            self.step = 0
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)  # of the normalisations
+        return float(np.median(np.diff(marks))) if len(marks) > 1 else 0.0
+
+    def seconds_left(self, step: float) -> float:
+        """For the epochs that are left, when a step takes so many seconds; without validation."""
+        return (self.profile.epochs - self.epoch) * self.steps_an_epoch * step
+
+    def describe(self) -> dict[str, float | str]:
+        """What training cost, for metrics.json; see `Meter.describe`."""
+        rows, caption_rows = (part[..., :4] for part in self.plan(0)[0])  # four pairs are enough
+        images = self.train.images.batch(rows).to(self.device)
+        tokens = to_device(self.train.texts.batch(caption_rows.reshape(-1)), self.device)
+        flops = training_flops(self.model.eval(), images, tokens) / len(rows)
+        return self.meter.describe(flops, self.device, self.precision.dtype)
 
     def _too_large(self) -> str:
         profile = self.profile
@@ -136,12 +179,19 @@ class Trainer:
         )
 
     def _step(self, images: Tensor, caption_rows: np.ndarray) -> dict[str, float]:
+        try:
+            return self._try_step(images, caption_rows)
+        except RuntimeError as error:
+            if not ran_out_of_memory(error):
+                raise
+        raise OutOfMemory(self._too_large())  # outside, so that the step's tensors are let go
+
+    def _try_step(self, images: Tensor, caption_rows: np.ndarray) -> dict[str, float]:
         """One step; every set of captions (one or two a picture) makes a loss of its own."""
-        image_embeddings = self.model.encode_image(
-            images.to(self.device, non_blocking=True)
-        )  # (B, E)
-        tokens = self.train.texts.batch(caption_rows.reshape(-1))
-        all_texts = self.model.encode_text(to_device(tokens, self.device))  # (C * B, E)
+        tokens = to_device(self.train.texts.batch(caption_rows.reshape(-1)), self.device)
+        with self.precision.autocast():
+            image_embeddings = self.model.encode_image(images)  # (B, E)
+            all_texts = self.model.encode_text(tokens)  # (C * B, E)
         text_sets = all_texts.view(len(caption_rows), *image_embeddings.shape)  # (C, B, E)
         scale = self.model.logit_scale
         losses = [contrastive_loss(image_embeddings, texts, scale) for texts in text_sets]
@@ -153,9 +203,7 @@ class Trainer:
             )
         self._set_rates()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.profile.clip_norm)
-        self.optimizer.step()
+        self.precision.step(loss, self.optimizer, self.model, self.profile.clip_norm)
         self.model.clamp_logit_scale()
         self.step += 1
         captions = self.train.pairs.captions
@@ -208,7 +256,10 @@ class Trainer:
         }
         trained = trained_tensors(self.model, self.profile)
         tensors |= {f"model.{name}": tensor for name, tensor in trained.items()}
+        tensors |= {f"precision.{name}": t for name, t in self.precision.content().items()}
         tensors["random"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random_cuda"] = torch.cuda.get_rng_state(self.device)
         about = {"epoch": str(self.epoch), "step": str(self.step), "seconds": str(self.seconds)}
         write_text(folder / HISTORY, pd.DataFrame(self.history).to_csv(index=False))
         write_tensors(folder / STATE, tensors, about)
@@ -217,12 +268,12 @@ class Trainer:
     def resume(self, folder: Path) -> None:
         """Back to the last checkpoint: on a CPU the end is bit for bit the uninterrupted one."""
         tensors, about = read_tensors(folder / STATE)
-        weights = {
-            k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")
-        }
-        load_weights(self.model, self.profile, weights, str(folder / STATE))
+        load_weights(self.model, self.profile, under("model.", tensors), str(folder / STATE))
         self.optimizer.load_state_dict(self._optimizer_content(tensors))
+        self.precision.restore(under("precision.", tensors))
         torch.set_rng_state(tensors["random"])
+        if self.device.type == "cuda" and "random_cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random_cuda"], self.device)
         self.epoch, self.step = int(about["epoch"]), int(about["step"])
         self.seconds = float(about["seconds"])
         with open(folder / HISTORY, encoding="utf-8", newline="") as file:

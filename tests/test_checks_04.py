@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cliplib.checks import lesson04
 from cliplib.config import QUICK
 from cliplib.model import LARGEST_LOGIT_SCALE, build_clip
-from cliplib.trainer import make_optimizer, rate_factor
+from cliplib.optimizer import make_optimizer, rate_factor
 
 NAME = "04_training.ipynb"
 

@@ -26,7 +26,8 @@ from cliplib.features import (
     text_inputs,
     weights_digest,
 )
-from cliplib.pictures import ImageTransform, PictureStore
+from cliplib.pictures import ImageTransform
+from cliplib.store import PictureStore
 
 TRANSFORM = ImageTransform(8, 0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear")
 MADE_BY = {"encoder": "squares", "weights": "abc"}

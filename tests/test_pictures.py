@@ -19,10 +19,10 @@ from cliplib.memory import BufferRing, free_memory
 from cliplib.pictures import (
     DataError,
     ImageTransform,
-    PictureStore,
     check_pictures,
     open_rgb,
 )
+from cliplib.store import PictureStore
 
 REAL = os.environ.get("CLIPLIB_FLICKR8K")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

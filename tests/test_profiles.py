@@ -11,7 +11,8 @@ from cliplib import search
 from cliplib.checkpoint import HISTORY, METRICS, load_run
 from cliplib.config import LAPTOP, QUICK, data_folder, shipped_checkpoint
 from cliplib.data import ensure, load_pairs
-from cliplib.train import embed_split, measure_split, measure_threshold, prepare_split, train
+from cliplib.evaluate import embed_split, measure_split, measure_threshold, prepare_split
+from cliplib.train import train
 
 SPREAD = 0.03  # recall moves by less than this from seed to seed
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import torch
 
-from cliplib import config, picturebook, train, trainer
-from cliplib.checkpoint import load_run
+from cliplib import config, evaluate, picturebook, train, trainer
+from cliplib.checkpoint import Run, load_run
 from cliplib.config import (
     LAPTOP,
     QUICK,
@@ -23,10 +23,11 @@ from cliplib.config import (
     shipped_checkpoint,
 )
 from cliplib.data import PictureStore, TokenTable, load_pairs
+from cliplib.optimizer import make_optimizer, rate_factor
 from cliplib.retrieval import embed_images, embed_texts
 from cliplib.storage import read_tensors
 from cliplib.threshold import share_words
-from cliplib.trainer import NotANumber, batch_accuracy, make_optimizer, rate_factor
+from cliplib.trainer import NotANumber, batch_accuracy
 
 TINY = replace(
     QUICK, image_size=32, text_width=64, embed_dim=32, epochs=3, batch_size=16, head_dropout=0.1
@@ -67,11 +68,20 @@ def test_metrics_have_every_promised_key(finished: Path) -> None:
     assert 0 < metrics["train_seconds"] < 600
 
 
+def validation(run: Run) -> trainer.Split:
+    folder = config.data_folder("picturebook")
+    return evaluate.prepare_split(
+        run.profile, run.model, run.tokenizer, folder, "val", progress=False
+    )
+
+
 def test_metrics_have_the_threshold_of_validation_queries(finished: Path) -> None:
     metrics = json.loads((finished / "metrics.json").read_text())
     run = load_run(finished)
     folder = config.data_folder("picturebook")
-    val = train.prepare_split(run.profile, run.model, run.tokenizer, folder, "val", progress=False)
+    val = evaluate.prepare_split(
+        run.profile, run.model, run.tokenizer, folder, "val", progress=False
+    )
     scores = (embed_texts(run.model, val.texts) @ embed_images(run.model, val.images).T).numpy()
     shared = share_words(val.pairs.captions, val.pairs.caption_image)
     askable = ~shared.all(1)
@@ -84,14 +94,16 @@ def test_metrics_have_the_threshold_of_validation_queries(finished: Path) -> Non
 def test_a_split_in_which_nothing_can_be_absent_has_no_threshold(finished: Path) -> None:
     run = load_run(finished)
     folder = config.data_folder("picturebook")
-    val = train.prepare_split(run.profile, run.model, run.tokenizer, folder, "val", progress=False)
+    val = evaluate.prepare_split(
+        run.profile, run.model, run.tokenizer, folder, "val", progress=False
+    )
     one = replace(val.pairs, images=val.pairs.images[:1], captions=val.pairs.captions[:5],
                   caption_image=val.pairs.caption_image[:5])  # fmt: skip
     rows = [val.texts.batch([row])[0][0].tolist() for row in range(5)]
     alone = replace(
         val, pairs=one, images=PictureStore(one.paths(), run.transform), texts=TokenTable(rows)
     )
-    assert train.measure_threshold(*train.embed_split(run.model, alone), one) == {}
+    assert evaluate.measure_threshold(*evaluate.embed_split(run.model, alone), one) == {}
 
 
 def test_history_has_log_b_floor_scale_and_validation_recall_at_each_epochs_end(
@@ -127,9 +139,12 @@ def test_a_size_that_does_not_fit_the_patches_is_told(
 
 def test_no_test_leaves_the_test_split_unread(tmp_path: Path, monkeypatch) -> None:
     read = []
-    monkeypatch.setattr(
-        train, "load_pairs", lambda folder, split: read.append(split) or load_pairs(folder, split)
-    )
+    for module in (train, evaluate):
+        monkeypatch.setattr(
+            module,
+            "load_pairs",
+            lambda folder, split: read.append(split) or load_pairs(folder, split),
+        )
     metrics = train.train(replace(TINY, epochs=1), tmp_path / "run", test=False, progress=False)
     assert "t2i_r1" not in metrics and "val_t2i_r1" in metrics
     assert set(read) == {"train", "val"}
@@ -211,9 +226,10 @@ def test_a_loss_that_is_not_a_number_stops_training_and_keeps_the_checkpoint(
     sound = trainer.contrastive_loss
     losses = []
 
+    # two losses a step: four steps of rehearsal, four of the first epoch, two of the second
     def breaks_in_second_epoch(*arguments: torch.Tensor) -> torch.Tensor:
         losses.append(sound(*arguments))
-        return losses[-1] * (math.nan if len(losses) > 12 else 1)
+        return losses[-1] * (math.nan if len(losses) > 20 else 1)
 
     monkeypatch.setattr(trainer, "contrastive_loss", breaks_in_second_epoch)
     with pytest.raises(NotANumber, match="step 6"):
@@ -228,8 +244,8 @@ def test_out_of_memory_is_a_sentence_with_the_settings_to_change(
     def too_large(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(trainer.Trainer, "_step", too_large)
-    with pytest.raises(trainer.OutOfMemory, match=r"batch_size.*now 16.*image_size.*now 32"):
+    monkeypatch.setattr(trainer, "contrastive_loss", too_large)
+    with pytest.raises(trainer.OutOfMemory, match=r"batch_size.*now 2.*image_size.*now 32"):
         train.train(TINY, tmp_path / "run", progress=False)
 
 
@@ -343,6 +359,6 @@ def test_the_reader_pays_less_than_a_guess_and_is_unknown_for_photographs(
 ) -> None:
     pairs = load_pairs(data_folder("picturebook"), "train")
     split = trainer.Split(pairs, images=None, texts=None)  # its batches need neither
-    assert 0 < train.reader_of(split, 16) < math.log(16)
-    monkeypatch.setattr(train, "is_whole", lambda folder: False)
-    assert train.reader_of(split, 16) is None
+    assert 0 < evaluate.reader_of(split, 16) < math.log(16)
+    monkeypatch.setattr(evaluate, "is_whole", lambda folder: False)
+    assert evaluate.reader_of(split, 16) is None

@@ -1,0 +1,108 @@
+"""A training from its first step to its last: heads first, within memory, within time."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from cliplib.config import Profile
+from cliplib.encoders import CaptionTokenizer
+from cliplib.evaluate import prepare_split
+from cliplib.meter import in_words
+from cliplib.model import CLIP
+from cliplib.trainer import OutOfMemory, Split, Trainer
+
+
+class TimeIsUp(RuntimeError):
+    """Training stopped before its end because it was given so many minutes; it can be resumed."""
+
+
+def train_heads(
+    profile: Profile, model: CLIP, tokenizer: CaptionTokenizer, folder: Path, progress: bool = True
+) -> None:
+    """Trains a model's projections and logit scale alone, on what its frozen encoders say.
+
+    Random projections would send random gradients into encoders that know something, and spoil it.
+    Source: Kumar et al. 2022, Fine-Tuning can Distort Pretrained Features and Underperform
+    Out-of-Distribution (arXiv 2202.10054).
+    """
+    alone = heads_alone(profile)
+    split = prepare_split(alone, model, tokenizer, folder, "train", progress)
+    trainer = Trainer(alone, model, split)
+    with progress_bar(trainer, f"heads of {profile.name}", progress) as bar:
+        while trainer.epoch < alone.epochs:
+            trainer.run_epoch(bar)
+
+
+def heads_alone(profile: Profile) -> Profile:
+    """The profile with both encoders frozen, for its `head_epochs` if it has any."""
+    epochs = profile.head_epochs or profile.epochs
+    return replace(profile, image_frozen=True, text_frozen=True, epochs=epochs, head_epochs=0)
+
+
+def fit_to_memory(trainer: Trainer, progress: bool = True) -> Trainer:
+    """Rehearses a step, with half as many pairs as long as it does not fit, and says how long
+    training will take.
+
+    Raises: OutOfMemory when two pairs are too many.
+    """
+    while True:
+        try:
+            step = trainer.rehearse()
+            break
+        except OutOfMemory:
+            pairs = trainer.profile.batch_size // 2
+            if pairs < 2:
+                raise
+        print(
+            f"A step of {2 * pairs} pairs does not fit into the memory of {trainer.device}: it "
+            f"goes on with {pairs}. A pair then has fewer to be told apart from."
+        )
+        smaller = replace(trainer.profile, batch_size=pairs)
+        trainer = Trainer(smaller, trainer.model, trainer.train)
+        torch.cuda.empty_cache()
+    if progress:
+        steps = trainer.steps_an_epoch * trainer.profile.epochs
+        told = in_words(trainer.seconds_left(step))
+        print(f"{steps:,} steps of {step:.2g} s: about {told}, and validation after each epoch.")
+    return trainer
+
+
+def fit(
+    trainer: Trainer, val: Split, out: Path, tokenizer: CaptionTokenizer, progress: bool = True,
+    until: float = math.inf,
+) -> None:  # fmt: skip
+    """Runs the epochs that are left; after each one validation recall and a whole checkpoint.
+
+    until: a time of `time.monotonic`. Raises: TimeIsUp when the next epoch would end after it.
+    """
+    profile = trainer.profile
+    with progress_bar(trainer, f"training {profile.name}", progress) as bar:
+        while trainer.epoch < profile.epochs:
+            started = time.monotonic()
+            trainer.run_epoch(bar)
+            trainer.validate(val)
+            trainer.save(out, tokenizer)
+            now = time.monotonic()
+            if trainer.epoch < profile.epochs and now + (now - started) > until:
+                raise TimeIsUp(
+                    f"Time is up after {trainer.epoch} of {profile.epochs} epochs. "
+                    f"Go on with: python -m cliplib.train --resume --out {out}"
+                )
+
+
+def progress_bar(trainer: Trainer, title: str, progress: bool) -> tqdm:
+    """Counts pictures, over all epochs."""
+    pictures = trainer.steps_an_epoch * trainer.profile.batch_size
+    return tqdm(
+        total=pictures * trainer.profile.epochs,
+        initial=pictures * trainer.epoch,
+        desc=title,
+        unit=" pictures",
+        disable=not progress,
+    )

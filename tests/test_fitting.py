@@ -1,0 +1,247 @@
+"""Whole trainings: rehearsal, short memory, time that is up, heads first, what is frozen."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cliplib import config, fitting, picturebook, train, trainer
+from cliplib.checkpoint import load_profile
+from cliplib.config import LAPTOP, ORIGINAL, QUICK, Profile
+from cliplib.fitting import TimeIsUp, fit_to_memory, heads_alone
+from cliplib.storage import read_tensors
+
+TINY = replace(
+    QUICK, image_size=32, text_width=64, embed_dim=32, epochs=3, batch_size=16, head_dropout=0.1
+)
+SIZES = {"train": 64, "val": 16, "test": 16, "unseen": 8}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A whole picture book of 104 pictures in a data folder of this module's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPLIB_DATA", str(tmp_path_factory.mktemp("data")))
+        patch.setattr(picturebook, "SPLIT_SIZES", SIZES)
+        yield
+
+
+def begin(profile: Profile) -> trainer.Trainer:
+    return train.begin(profile, progress=False)[0]
+
+
+def everything(of: trainer.Trainer) -> dict[str, Tensor]:
+    """What training depends on, but for the pictures."""
+    parts = {name: t.clone() for name, t in of.model.state_dict().items()}
+    return parts | {"random": torch.get_rng_state()}
+
+
+def test_a_rehearsal_changes_nothing() -> None:
+    rehearsed = begin(TINY)
+    before = everything(rehearsed)
+    assert 0 < rehearsed.rehearse() < 60
+    after = everything(rehearsed)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert (rehearsed.step, rehearsed.history, rehearsed.meter.steps) == (0, [], 0)
+    rates = [group["lr"] for group in rehearsed.optimizer.param_groups]
+    assert rehearsed.full_rates == rates and max(rates) == TINY.image_lr
+    assert not rehearsed.optimizer.state, "no averages of gradients of steps that were not made"
+    assert all(parameter.grad is None for parameter in rehearsed.model.parameters())
+
+
+def test_a_rehearsal_runs_what_a_step_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    rehearsed = begin(TINY)
+    kept = {name: b.clone() for name, b in rehearsed.model.named_buffers()}
+    seen = []
+    untouched = rehearsed.precision.step
+
+    def step(*arguments: object) -> None:
+        seen.append(untouched(*arguments))
+        moved = [not torch.equal(b, kept[name]) for name, b in rehearsed.model.named_buffers()]
+        assert any(moved), "normalisations see the batch"
+
+    monkeypatch.setattr(rehearsed.precision, "step", step)
+    rehearsed.rehearse(steps=2)
+    assert len(seen) == 3, "the first, in which much is set up, is not counted"
+
+
+def room_for(pairs: int, monkeypatch: pytest.MonkeyPatch, error: type[RuntimeError]) -> None:
+    """Makes every step of more pairs run out of memory."""
+    sound = trainer.contrastive_loss
+
+    def limited(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+        if len(images) > pairs:
+            raise error("MPS backend out of memory" if error is RuntimeError else "CUDA")
+        return sound(images, texts, scale)
+
+    monkeypatch.setattr(trainer, "contrastive_loss", limited)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    error: type[RuntimeError],
+) -> None:
+    room_for(5, monkeypatch, error)
+    train.train(replace(TINY, epochs=1), tmp_path / "run", test=False, progress=False)
+    told = capsys.readouterr().out.splitlines()
+    assert [line[:23] for line in told] == ["A step of 16 pairs does", "A step of 8 pairs does "]
+    assert told[1].endswith("it goes on with 4. A pair then has fewer to be told apart from.")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert load_profile(tmp_path / "run").batch_size == metrics["batch_size"] == 4
+
+
+def test_another_error_is_not_taken_for_short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("expected scalar type Float but found Half")
+
+    monkeypatch.setattr(trainer, "contrastive_loss", broken)
+    with pytest.raises(RuntimeError, match="expected scalar type"):
+        fit_to_memory(begin(TINY), progress=False)
+
+
+def test_a_halved_batch_trains_as_if_it_had_been_chosen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    once = replace(TINY, epochs=1)
+    with monkeypatch.context() as patch:
+        room_for(8, patch, torch.OutOfMemoryError)
+        train.train(once, tmp_path / "halved", test=False, progress=False)
+    train.train(replace(once, batch_size=8), tmp_path / "chosen", test=False, progress=False)
+    halved, chosen = (
+        read_tensors(tmp_path / name / "model.safetensors")[0] for name in ("halved", "chosen")
+    )
+    assert all(torch.equal(halved[name], chosen[name]) for name in chosen)
+
+
+def test_the_length_is_told_before_the_first_step(capsys: pytest.CaptureFixture[str]) -> None:
+    ready = fit_to_memory(begin(TINY), progress=True)
+    assert ready.step == 0
+    told = capsys.readouterr().out
+    assert told.startswith("12 steps of ") and "seconds, and validation after each" in told
+    assert ready.seconds_left(2.0) == 3 * 4 * 2.0
+    ready.epoch = 2
+    assert ready.seconds_left(2.0) == 4 * 2.0
+
+
+def test_time_that_is_up_ends_after_a_whole_epoch_and_can_be_resumed(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(TimeIsUp, match=r"after 1 of 3 epochs.*--resume"):
+        train.train(TINY, out, test=False, progress=False, max_minutes=1e-6)
+    assert not (out / "metrics.json").exists()
+    train.train(TINY, out, resume=True, test=False, progress=False)
+    train.train(TINY, tmp_path / "whole", test=False, progress=False, max_minutes=60)
+    tensors, whole = (
+        read_tensors(folder / "model.safetensors")[0] for folder in (out, tmp_path / "whole")
+    )
+    assert all(torch.equal(tensors[name], whole[name]) for name in whole)
+
+
+def test_the_command_ends_well_when_its_time_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(train.PROFILES, "quick", TINY)
+    arguments = ["--out", str(tmp_path / "run"), "--max-minutes", "0.0001", "--no-test"]
+    assert train.main(arguments) == 0
+    assert "Time is up after 1 of 3 epochs" in capsys.readouterr().out
+
+
+def test_what_a_training_costs_stands_in_its_metrics(tmp_path: Path) -> None:
+    metrics = train.train(replace(TINY, epochs=1), tmp_path / "run", test=False, progress=False)
+    for name in ("pictures_per_second", "step_seconds", "gflop_a_picture", "device_tflops"):
+        assert metrics[name] > 0, name
+    assert 0 < metrics["flops_utilisation"] < 1 and metrics["peak_memory_gb"] > 0.1
+    steps = 4 * (metrics["step_seconds"] + metrics["data_seconds_a_step"])
+    assert 64 / steps == pytest.approx(metrics["pictures_per_second"], rel=0.05)
+    assert (metrics["precision"], metrics["device"]) == ("float32", "cpu")
+
+
+@pytest.fixture
+def pretrained() -> Profile:
+    """A profile that takes its encoders for pretrained: what heads come first for."""
+    return replace(TINY, image_pretrained=True, text_pretrained=True, head_epochs=2)
+
+
+def test_heads_learn_first_and_leave_the_encoders_alone(pretrained: Profile) -> None:
+    made, _, tokenizer = train.begin(TINY, progress=False)
+    before = {name: t.clone() for name, t in made.model.state_dict().items()}
+    folder = config.data_folder("picturebook")
+    fitting.train_heads(pretrained, made.model, tokenizer, folder, progress=False)
+    changed = {n for n, t in made.model.state_dict().items() if not torch.equal(t, before[n])}
+    assert changed == {"image_projection.weight", "text_projection.weight", "log_logit_scale"}
+
+
+def test_begin_trains_heads_only_when_asked_and_not_when_resuming(
+    pretrained: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+    monkeypatch.setattr(train, "train_heads", lambda profile, *_: trained.append(profile.name))
+    tokenizer = train.make_tokenizer(TINY, ("a red boat", "a blue car"))
+    model = train.build_clip(TINY)
+    monkeypatch.setattr(train, "build_clip", lambda profile: model)
+    monkeypatch.setattr(train, "make_tokenizer", lambda profile, captions: tokenizer)
+    train.begin(replace(pretrained, head_epochs=0), progress=False)
+    train.begin(pretrained, progress=False, heads_first=False)
+    assert trained == []
+    started = train.begin(pretrained, progress=False)[0]
+    assert trained == ["quick"]
+    assert all(p.requires_grad for p in started.model.parameters()), "then everything learns"
+
+
+def test_freezing_both_leaves_the_heads_epochs() -> None:
+    alone = heads_alone(replace(ORIGINAL, head_epochs=7))
+    assert (alone.epochs, alone.head_epochs) == (7, 0)
+    assert alone.image_frozen and alone.text_frozen
+    assert heads_alone(replace(ORIGINAL, head_epochs=0)).epochs == ORIGINAL.epochs
+
+
+def settled(*arguments: str) -> Profile:
+    return train.settle(train.read_arguments(list(arguments)))[0]
+
+
+def test_the_commands_options_reach_the_profile() -> None:
+    assert settled("--profile", "quick") == QUICK
+    original = settled("--profile", "original", "--freeze", "image", "--batch-size", "32")
+    assert (original.image_frozen, original.text_frozen, original.batch_size) == (True, False, 32)
+    assert settled("--profile", "original", "--freeze", "both") == heads_alone(ORIGINAL)
+    free = settled("--profile", "laptop", "--freeze", "none", "--precision", "bfloat16")
+    assert not free.image_frozen and not free.text_frozen and free.precision == "bfloat16"
+    saving = settled("--gradient-checkpointing", "--epochs", "2")
+    assert saving.gradient_checkpointing and saving.epochs == 2
+    assert settled("--profile", "laptop") == LAPTOP
+    assert train.read_arguments([]).max_minutes == math.inf
+
+
+def test_encoders_from_scratch_cannot_be_frozen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["--profile", "quick", "--freeze", "both"]) == 1
+    assert "image_frozen must be False for an encoder from scratch" in capsys.readouterr().err
+
+
+def test_activations_computed_again_give_the_same_weights(tmp_path: Path) -> None:
+    once = replace(TINY, epochs=1, head_dropout=0.0, image_encoder="test_vit", image_size=64)
+    plain, saving = begin(once), begin(replace(once, gradient_checkpointing=True))
+    image, text = saving.model.image_encoder.network, saving.model.text_encoder.network
+    inside = image.blocks[0].attn, text.encoder.layer[0].attention  # the way back stops early
+    calls = [count_forwards(part) for part in inside]
+    for some in (plain, saving):
+        some.run_epoch(trainer.tqdm(disable=True))
+    assert [len(own) for own in calls] == [8, 8], "each of four steps runs a layer twice"
+    found, expected = (some.model.state_dict() for some in (saving, plain))
+    assert found.keys() == expected.keys(), "a checkpoint is the same file"
+    for name, tensor in expected.items():
+        assert torch.allclose(found[name].float(), tensor.float(), atol=1e-5), name
+
+
+def count_forwards(module: nn.Module) -> list[None]:
+    calls: list[None] = []
+    module.register_forward_hook(lambda *_: calls.append(None))
+    return calls
