@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tqdm.auto import tqdm
 from cliplib.config import Profile, data_root
 from cliplib.data import TokenTable
 from cliplib.encoders import CaptionTokenizer, ImageEncoder, TextEncoder, pick_device
+from cliplib.meter import in_words
 from cliplib.pictures import ImageTransform
 from cliplib.storage import digest, files_digest, read_tensors, write_tensors
 from cliplib.store import CPU, PictureStore
@@ -22,6 +24,8 @@ from cliplib.store import CPU, PictureStore
 PART = 1024  # rows that are kept as soon as they are there
 PICTURES_AT_ONCE = 16  # on two CPU cores twice as fast as 64: activations stay in the cache
 CAPTIONS_AT_ONCE = 64
+ON_A_GPU = 8  # times as many, so that it is busy
+LONG = 20  # batches; for less, no forecast is worth its time
 
 Encode = Callable[[np.ndarray], Tensor]  # rows (B,) to features (B, D)
 
@@ -45,7 +49,7 @@ class FeatureTable:
 
 
 def kept(
-    title: str, made_by: dict[str, str], count: int, encode: Encode, at_once: int,
+    title: str, made_by: dict[str, str], count: int, encode: Encode, rows_at_once: int,
     progress: bool = True,
 ) -> Tensor:  # fmt: skip
     """Features (count, D): read when they were made by exactly this before, else computed and kept.
@@ -60,13 +64,17 @@ def kept(
         return found
     parts = path.with_suffix(".parts")
     done: list[Tensor] = []
+    left = count - PART * len(list(parts.glob("*.safetensors")))
+    if progress and left > LONG * rows_at_once:
+        told = in_words(left * seconds_a_row(encode, rows_at_once))
+        print(f"An encoder now runs over {left:,} {title}, once: about {told}.")
     with tqdm(total=count, desc=title, unit=" rows", disable=not progress) as bar:
         for start in range(0, count, PART):
             rows = np.arange(start, min(start + PART, count))
             part_path = parts / f"{start:09d}.safetensors"
             part = _read_if_whole(part_path, made_by)
             if part is None:
-                part = _encode_part(rows, encode, at_once, bar)
+                part = _encode_part(rows, encode, rows_at_once, bar)
                 write_tensors(part_path, {"features": part}, made_by)
             else:
                 bar.update(len(rows))
@@ -77,10 +85,24 @@ def kept(
     return features
 
 
-def _encode_part(rows: np.ndarray, encode: Encode, at_once: int, bar: tqdm) -> Tensor:
+def at_once(on_a_cpu: int, device: torch.device) -> int:
+    """How many rows an encoder takes at a time."""
+    return on_a_cpu if device.type == "cpu" else ON_A_GPU * on_a_cpu
+
+
+def seconds_a_row(encode: Encode, rows: int) -> float:
+    """Timed on the second of two batches: in the first much is set up."""
+    with torch.inference_mode():
+        for _ in range(2):
+            started = time.perf_counter()
+            encode(np.arange(rows)).float().cpu()
+    return (time.perf_counter() - started) / rows
+
+
+def _encode_part(rows: np.ndarray, encode: Encode, rows_at_once: int, bar: tqdm) -> Tensor:
     encoded = []
-    for start in range(0, len(rows), at_once):
-        batch = rows[start : start + at_once]
+    for start in range(0, len(rows), rows_at_once):
+        batch = rows[start : start + rows_at_once]
         with torch.inference_mode():
             encoded.append(encode(batch).float().cpu())
         bar.update(len(batch))
@@ -119,7 +141,7 @@ def picture_features(
     }
     return FeatureTable(
         kept("pictures", made_by, len(paths), lambda rows: encoder(store.batch(rows).to(device)),
-             PICTURES_AT_ONCE, progress)
+             at_once(PICTURES_AT_ONCE, device), progress)
     )  # fmt: skip
 
 
@@ -144,7 +166,8 @@ def caption_features(
         ids, mask = table.batch(rows)
         return encoder(ids.to(device), mask.to(device))
 
-    ordered = kept("captions", made_by, len(captions), encode, CAPTIONS_AT_ONCE, progress)
+    many = at_once(CAPTIONS_AT_ONCE, device)
+    ordered = kept("captions", made_by, len(captions), encode, many, progress)
     features = torch.empty_like(ordered)
     features[torch.as_tensor(by_length)] = ordered
     return FeatureTable(features)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ SQUARES = torch.tensor([[row, row**2] for row in range(10)]).float()
 
 
 def keep_squares(encode: Squares, made_by: dict[str, str] = MADE_BY) -> Tensor:
-    return kept("pictures", made_by, 10, encode, at_once=3, progress=False)
+    return kept("pictures", made_by, 10, encode, rows_at_once=3, progress=False)
 
 
 def test_features_are_computed_once_and_read_afterwards(made_here: Path) -> None:
@@ -108,6 +109,32 @@ def test_an_interruption_costs_one_part_at_most(made_here: Path) -> None:
     assert torch.equal(keep_squares(resumed), SQUARES)
     assert resumed.rows == [8, 9], "the first two parts were kept"
     assert [path.suffix for path in made_here.iterdir()] == [".safetensors"]
+
+
+def test_a_long_pass_is_foretold_and_a_short_one_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(features, "seconds_a_row", lambda encode, rows: 0.5)
+    for count in (60, 61):
+        kept("pictures", MADE_BY | {"pictures": str(count)}, count, Squares(), 3, progress=True)
+    told = capsys.readouterr().out
+    assert told == "An encoder now runs over 61 pictures, once: about 30 seconds.\n"
+
+
+def test_a_row_is_timed_on_the_second_batch() -> None:
+    def slow_at_first(rows: np.ndarray) -> Tensor:
+        time.sleep(0.1 if calls else 0.5)
+        calls.append(len(rows))
+        return torch.zeros(len(rows), 2)
+
+    calls: list[int] = []
+    assert 0.02 <= features.seconds_a_row(slow_at_first, 5) < 0.06
+    assert calls == [5, 5]
+
+
+def test_a_gpu_takes_more_at_once() -> None:
+    assert features.at_once(16, torch.device("cpu")) == 16
+    assert features.at_once(16, torch.device("cuda")) == 128
 
 
 def test_parts_of_another_making_are_not_used() -> None:
