@@ -172,7 +172,7 @@ def test_features_are_single_precision_and_can_be_trained_on(dtype: torch.dtype)
         return torch.as_tensor(rows)[:, None].to(dtype)
 
     for _ in range(2):  # computed, then read
-        found = kept("pictures", MADE_BY, 6, encode, at_once=4, progress=False)
+        found = kept("pictures", MADE_BY, 6, encode, rows_at_once=4, progress=False)
         assert found.dtype == torch.float32 and found.shape == (6, 1)
         head = nn.Linear(1, 1)
         head(found).sum().backward()
