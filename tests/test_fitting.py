@@ -245,3 +245,29 @@ def count_forwards(module: nn.Module) -> list[None]:
     calls: list[None] = []
     module.register_forward_hook(lambda *_: calls.append(None))
     return calls
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_encoders_compute_in_the_profiles_precision(precision: str) -> None:
+    half = begin(replace(TINY, epochs=1, precision=precision))
+    formats = set()
+    half.model.image_projection.register_forward_hook(lambda *call: formats.add(call[2].dtype))
+    half.model.text_projection.register_forward_hook(lambda *call: formats.add(call[2].dtype))
+    before = half.model.image_projection.weight.detach().clone()
+    half.run_epoch(trainer.tqdm(disable=True))
+    assert formats == {getattr(torch, precision)}
+    assert {p.dtype for p in half.model.parameters()} == {torch.float32}
+    assert not torch.equal(half.model.image_projection.weight, before)
+    assert math.isfinite(half.history[-1]["loss"])
+
+
+def test_the_multiplier_of_float16_is_part_of_a_checkpoint(tmp_path: Path) -> None:
+    profile = replace(TINY, precision="float16")
+    trained, _, tokenizer = train.begin(profile, progress=False)
+    trained.run_epoch(trainer.tqdm(disable=True))
+    trained.precision.restore({"scale": torch.tensor(512.0), "_growth_tracker": torch.tensor(7.0)})
+    trained.save(tmp_path, tokenizer)
+    resumed = begin(profile)
+    resumed.resume(tmp_path)
+    kept = {"scale": 512.0, "_growth_tracker": 7.0}
+    assert {name: t.item() for name, t in resumed.precision.content().items()} == kept
