@@ -78,6 +78,30 @@ def build_clip(profile: Profile) -> CLIP:
     )
 
 
+def put_into_training(model: CLIP, profile: Profile) -> None:
+    """Training mode, but a pretrained image encoder keeps the statistics that it came with.
+
+    Batch normalisation would replace them, learned from a million pictures, by those of a batch.
+    """
+    model.train()
+    for module in model.image_encoder.modules() if profile.image_pretrained else ():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def checkpoint_activations(model: CLIP) -> None:
+    """Both encoders forget what happens inside a layer and compute it again on the way back.
+
+    Source: Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost (arXiv 1604.06174).
+    """
+    model.image_encoder.network.set_grad_checkpointing(True)
+    text = model.text_encoder.network
+    text.config.use_cache = False  # of no use to an encoder, and not together with this
+    # transformers is changing the name
+    enable = getattr(text, "activation_checkpointing_enable", None)
+    (enable or text.gradient_checkpointing_enable)()
+
+
 def unit(vectors: Tensor) -> Tensor:
     """Vectors of length 1, in float32 at least: half precision would leave lengths off by 0.1 %.
 

@@ -21,7 +21,7 @@ from cliplib.encoders import CaptionTokenizer, pick_device
 from cliplib.features import FeatureTable
 from cliplib.loss import contrastive_loss, loss_floor
 from cliplib.meter import Meter, training_flops
-from cliplib.model import CLIP
+from cliplib.model import CLIP, checkpoint_activations, put_into_training
 from cliplib.optimizer import make_optimizer, rate_factor
 from cliplib.precision import MixedPrecision, pick_precision
 from cliplib.retrieval import embed_images, recalls, to_device
@@ -71,19 +71,6 @@ def ran_out_of_memory(error: RuntimeError) -> bool:
     )
 
 
-def checkpoint_activations(model: CLIP) -> None:
-    """Both encoders forget what happens inside a layer and compute it again on the way back.
-
-    Source: Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost (arXiv 1604.06174).
-    """
-    model.image_encoder.network.set_grad_checkpointing(True)
-    text = model.text_encoder.network
-    text.config.use_cache = False  # of no use to an encoder, and not together with this
-    # transformers is changing the name
-    enable = getattr(text, "activation_checkpointing_enable", None)
-    (enable or text.gradient_checkpointing_enable)()
-
-
 class Trainer:
     """Everything that a training step changes, and nothing else: so it can be saved and resumed."""
 
@@ -122,7 +109,7 @@ class Trainer:
     def run_epoch(self, bar: tqdm) -> None:
         started = time.perf_counter()
         plan = self.plan(self.epoch)
-        self.model.train()
+        put_into_training(self.model, self.profile)
         pictures = self.train.images.batches((rows for rows, _ in plan), self.device)
         for images, (_, caption_rows) in zip(self.meter.waiting(pictures), plan, strict=True):
             self._window.append(self._step(images, caption_rows))
@@ -141,7 +128,7 @@ class Trainer:
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         rates, self.full_rates = self.full_rates, [0.0 for _ in self.full_rates]
         marks = []
-        self.model.train()
+        put_into_training(self.model, self.profile)
         try:
             with torch.random.fork_rng():
                 pictures = self.train.images.batches((rows for rows, _ in plan), self.device)

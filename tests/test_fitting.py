@@ -271,3 +271,15 @@ def test_the_multiplier_of_float16_is_part_of_a_checkpoint(tmp_path: Path) -> No
     resumed.resume(tmp_path)
     kept = {"scale": 512.0, "_growth_tracker": 7.0}
     assert {name: t.item() for name, t in resumed.precision.content().items()} == kept
+
+
+def test_a_pretrained_encoder_keeps_its_statistics_and_one_from_scratch_learns_them() -> None:
+    for pretrained in (False, True):
+        some = begin(replace(TINY, epochs=1))
+        some.profile = replace(some.profile, image_pretrained=pretrained)
+        before = [buffer.clone() for buffer in some.model.image_encoder.buffers()]
+        some.run_epoch(trainer.tqdm(disable=True))
+        after = list(some.model.image_encoder.buffers())
+        same = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+        assert len(same) > 10 and (all(same) if pretrained else not any(same))
+        assert some.model.training and some.model.text_encoder.training
