@@ -39,7 +39,9 @@ def test_a_named_format_is_taken_everywhere() -> None:
         pick_precision("Tensor", CPU)
 
 
-def gradients_after(dtype: torch.dtype, size: float) -> tuple[nn.Linear, torch.Tensor]:
+def gradients_after(
+    dtype: torch.dtype, size: float, clip_norm: float = 1e9
+) -> tuple[nn.Linear, torch.Tensor]:
     """A layer after one step of plain gradient descent on a loss of about this size."""
     torch.manual_seed(0)
     layer = nn.Linear(4, 3, bias=False)
@@ -48,7 +50,7 @@ def gradients_after(dtype: torch.dtype, size: float) -> tuple[nn.Linear, torch.T
     precision = MixedPrecision(dtype, CPU)
     with precision.autocast():
         out = layer(torch.ones(2, 4))
-    precision.step(size * out.float().sum(), optimizer, layer, clip_norm=1e9)
+    precision.step(size * out.float().sum(), optimizer, layer, clip_norm)
     return layer, before - layer.weight.detach()
 
 
@@ -66,6 +68,12 @@ def test_half_precision_computes_in_half_and_keeps_weights_whole(dtype: torch.dt
     assert layer.weight.dtype == torch.float32
     with MixedPrecision(dtype, CPU).autocast():
         assert layer(torch.ones(2, 4)).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_gradients_are_clipped_as_they_are_not_as_they_were_multiplied(dtype: torch.dtype) -> None:
+    _, moved = gradients_after(dtype, 0.25, clip_norm=0.1)
+    assert moved.norm().item() == pytest.approx(0.1, rel=1e-3)
 
 
 def test_small_gradients_survive_in_float16() -> None:
