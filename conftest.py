@@ -13,6 +13,7 @@ from nbval.kernel import RunningKernel
 
 # before any import that reads it; kernels inherit it
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["KAGGLE_API_ENVIRONMENT"] = "LOCALHOST"  # no test asks the real Kaggle
 for name in ("CLIPLIB_PROFILE", "CLIPLIB_RUN"):
     os.environ.pop(name, None)
 # not MPLBACKEND: kernels would inherit that, and lessons would show no figure

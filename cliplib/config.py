@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,12 +242,29 @@ def data_root() -> Path:
 
 
 def data_folder(data: str) -> Path:
-    """The folder of a data set: "picturebook", "flickr8k" (CLIPLIB_FLICKR8K wins) or any path."""
+    """The folder of a data set: "picturebook", "flickr8k" or any path.
+
+    Flickr8k's is what CLIPLIB_FLICKR8K names; else flickr8k/ in the data folder, unless only a
+    mount or a cache elsewhere has the photographs.
+    """
     if data == "picturebook":
         return data_root() / "picturebook"
     if data == "flickr8k":
-        return Path(os.environ.get("CLIPLIB_FLICKR8K") or data_root() / "flickr8k")
+        if named := os.environ.get("CLIPLIB_FLICKR8K"):
+            return Path(named)
+        own = data_root() / "flickr8k"
+        return own if own.exists() else found_elsewhere() or own
     return Path(data)
+
+
+def found_elsewhere() -> Path | None:
+    """The mount or cache in which Flickr8k was found whole, as long as it is there."""
+    try:
+        noted = json.loads((data_root() / "flickr8k.json").read_text(encoding="utf-8"))
+        folder = Path(noted["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # nothing noted yet, or nothing that can be read: it is looked for anew
+    return folder if folder.is_dir() else None
 
 
 def run_folder(profile_name: str) -> Path:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from cliplib import config, download, picturebook
+from cliplib.flaws import known_flaws
 from cliplib.layout import (
     Pairs,
     fingerprint,
@@ -102,18 +103,19 @@ def epoch_batches(
     return batches
 
 
-def ensure(data: str, progress: bool = True) -> Path:
+def ensure(data: str, progress: bool = True, source: str = "kaggle") -> Path:
     """The folder of a data set ("picturebook", "flickr8k" or a path).
 
-    The picture book is drawn when it is not there, Flickr8k unpacked when its archive is.
+    When it is not there, the picture book is drawn, and Flickr8k looked for and downloaded from
+    `source`, "kaggle" or "hub" (`download.fetch`).
 
     Raises: DataError saying what to do when it is not there and cannot be made.
     """
     folder = config.data_folder(data)
     if data == "picturebook":
         picturebook.generate(folder, progress=progress)  # leaves a whole book alone
-    if data == "flickr8k" and not folder.exists() and (archive := download.find_archive(folder)):
-        download.unpack(archive, folder, progress)
+    if data == "flickr8k":
+        folder = download.fetch(source, progress)
     require_layout(folder)
     return folder
 
@@ -125,42 +127,50 @@ def report(folder: Path, progress: bool = True) -> tuple[str, bool]:
     splits = read_splits(folder, captions)
     pictures_with = Counter(len(own) for own in captions.values())
     each = ", ".join(f"{n} ({k:,} pictures)" for n, k in sorted(pictures_with.items()))
-    distinct = Counter(caption for own in captions.values() for caption in set(own))
-    shared = sum(count > 1 for count in distinct.values())
-    total = sum(len(own) for own in captions.values())
     lines = [
         str(folder),
         f"pictures            {len(captions):,}",
-        f"captions            {total:,}",
+        f"captions            {sum(len(own) for own in captions.values()):,}",
         f"captions a picture  {each}",
-        f"duplicate captions  {total - sum(distinct.values()):,} rows repeat one of the same "
-        f"picture, {shared:,} texts stand with several pictures",
         f"splits              {', '.join(f'{s} {len(names):,}' for s, names in splits.items())}",
         f"faulty rows         {len(faults)}",
         *(f"  {fault}" for fault in faults[:10]),
         f"damaged pictures    {len(damaged)}",
         *(f"  {fault}" for fault in damaged[:10]),
+        "what is not as one would wish, and what is done about it",
+        *(f"  {flaw}" for flaw in known_flaws(folder, captions, splits)),
     ]
     return "\n".join(lines), not faults and not damaged
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m cliplib.data", description="Draws or checks a data set and reports on it."
+        prog="python -m cliplib.data",
+        description="Draws, downloads or checks a data set and reports on it.",
     )
     parser.add_argument(
         "data",
         nargs="?",
         default="picturebook",
-        help="picturebook (drawn when it is not there), flickr8k, or the path of your own folder "
-        "of pairs; default: picturebook",
+        help="picturebook (drawn when it is not there), flickr8k (downloaded then), or the path of "
+        "your own folder of pairs; default: picturebook",
     )
-    data = parser.parse_args(arguments).data
+    parser.add_argument(
+        "--from",
+        dest="source",
+        choices=download.SOURCES,
+        default="kaggle",
+        help="where flickr8k is downloaded from when it is not there: Kaggle (no account needed), "
+        "or a mirror on the model hub; default: kaggle",
+    )
+    chosen = parser.parse_args(arguments)
     try:
-        text, sound = report(ensure(data))
+        text, sound = report(ensure(chosen.data, source=chosen.source))
     except KeyboardInterrupt:
         print(
-            "\nInterrupted. Nothing half-made is left; the next call begins anew.", file=sys.stderr
+            "\nInterrupted. Nothing half-made is taken for whole; the next call begins anew, or "
+            "goes on with a download.",
+            file=sys.stderr,
         )
         return 130
     except DataError as error:

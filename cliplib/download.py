@@ -1,23 +1,27 @@
-"""Flickr8k's photographs: from Kaggle's archive to a folder that is whole or not there.
+"""Flickr8k's photographs: where they are looked for, in order, and how they come.
 
-The archive is Kaggle's `adityajn105/flickr8k`, with `Images/` and `captions.txt` inside.
+A folder that is there; an archive placed beside it; a Kaggle notebook's mount; what Kaggle's
+library has kept; a download from Kaggle, or from the model hub when that is asked for.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
-import tempfile
-import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from tqdm.auto import tqdm
-
-from cliplib.layout import read_captions
+from cliplib import flickr8k, kaggle
+from cliplib.config import data_folder, data_root, found_elsewhere
+from cliplib.flickr8k import Damaged, require_space, require_whole, unpack
+from cliplib.layout import fingerprint
 from cliplib.pictures import DataError
+from cliplib.storage import write_json
 
 ARCHIVES = ("flickr8k.zip", "archive.zip")  # a browser saves Kaggle's download as the second
-PICTURES, CAPTIONS = 8091, 40455  # of Flickr8k, five captions a picture
-SPARE = 100_000_000  # bytes that stay free on the disk
+SOURCES = ("kaggle", "hub")
+MIRROR = "shivangibithel/Flickr8k"  # on the model hub: the same pictures and captions
+MIRROR_FILES = ("Images.zip", "captions.txt")
 
 
 def find_archive(folder: Path) -> Path | None:
@@ -26,57 +30,79 @@ def find_archive(folder: Path) -> Path | None:
     return next((archive for archive in beside if archive.is_file()), None)
 
 
-def unpack(archive: Path, folder: Path, progress: bool = True) -> None:
-    """Unpacks Flickr8k beside `folder`, counts what came, and renames it: so it is whole or absent.
+def places() -> dict[str, bool]:
+    """Where `fetch` looks before it downloads, in order, and whether anything is there."""
+    folder = data_folder("flickr8k")
+    return {
+        "CLIPLIB_FLICKR8K, or flickr8k/ in the data folder": folder.exists(),
+        f"{' or '.join(ARCHIVES)} beside it": find_archive(folder) is not None,
+        "the mount of a Kaggle notebook": kaggle.mounted() is not None,
+        "the cache of Kaggle's library": kaggle.cached() is not None,
+    }
 
-    Raises: DataError for a damaged or foreign archive, and when the disk is too full for it.
+
+def fetch(source: str = "kaggle", progress: bool = True) -> Path:
+    """Flickr8k's folder: the one that is there, else brought from `source`, "kaggle" or "hub".
+
+    What is brought is checked once: counted, and every picture opened. A mount or a cache is used
+    where it is; CLIPLIB_DATA/flickr8k.json remembers it, so later calls need no network.
+    Raises: DataError that says what is missing or wrong, and the ways out.
     """
-    aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    folder = data_folder("flickr8k")
+    if folder.exists():
+        if folder == found_elsewhere() and not _was_checked(folder):
+            _check_and_remember(folder, progress)
+    elif archive := find_archive(folder):
+        unpack(archive, folder, progress)
+    elif not os.environ.get("CLIPLIB_FLICKR8K"):  # else a wrong path would start a download
+        if source == "hub":
+            _from_hub(folder, progress)
+        else:
+            folder = kaggle.mounted() or kaggle.download()
+            _check_and_remember(folder, progress)
+    return folder
+
+
+def _was_checked(folder: Path) -> bool:
+    """Whether a mount or cache is still what was found whole."""
+    noted = json.loads((data_root() / "flickr8k.json").read_text(encoding="utf-8"))
+    return noted.get("fingerprint") == fingerprint(folder)
+
+
+def _check_and_remember(folder: Path, progress: bool) -> None:
+    remedy = f"Remove {folder} and ask again, or name another folder with CLIPLIB_FLICKR8K."
+    require_whole(folder, str(folder), remedy, progress)
+    noted = {"folder": str(folder.resolve()), "fingerprint": fingerprint(folder)}
+    write_json(data_root() / "flickr8k.json", noted)
+
+
+def _from_hub(folder: Path, progress: bool) -> None:
+    """Downloads the mirror's two files beside `folder` and unpacks them; a cut download goes on."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    aside = folder.with_name("flickr8k.hub")
+    size = flickr8k.CONTENTS.archive + flickr8k.CONTENTS.files
+    require_space(aside, size, f"Flickr8k from {MIRROR}, archive and files,")
+    if progress:
+        print(f"Flickr8k comes from {MIRROR} on the model hub: {size / 1e9:.1f} GB with its files.")
     try:
-        with zipfile.ZipFile(archive) as opened:
-            members = [m for m in opened.infolist() if "__MACOSX" not in m.filename]
-            root = _root_of(archive, members)
-            _require_space(archive, folder, sum(member.file_size for member in members))
-            for member in tqdm(members, f"unpacking {archive.name}", disable=not progress):
-                opened.extract(member, aside)  # its checksum is compared on the way
-        _require_all(archive, aside / root)
-        (aside / root).rename(folder)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        # Without a network this ends at once; hf_hub_download goes on asking for half a minute.
+        get_hf_file_metadata(hf_hub_url(MIRROR, MIRROR_FILES[0], repo_type="dataset"), timeout=10)
+        images, captions = (
+            Path(hf_hub_download(MIRROR, name, repo_type="dataset", local_dir=aside))
+            for name in MIRROR_FILES
+        )
+    except Exception as error:  # the hub's client and its transports raise many kinds
+        first = str(error).strip().partition("\n")[0]
         raise DataError(
-            f"{archive} cannot be unpacked ({error}): it is damaged, cut off or no zip, or the "
-            "disk is full. Nothing of it was kept. Download it again, and compare its size with "
-            "the one that its page states."
+            f"{MIRROR} cannot be had from the model hub ({type(error).__name__}: {first}). Is this "
+            "computer online, and HF_HUB_OFFLINE not set? What came is kept: the next call goes on "
+            f"from there. Without it: download {kaggle.PAGE} in a browser and place the archive as "
+            f"{folder.with_name('flickr8k.zip')}."
         ) from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _root_of(archive: Path, members: list[zipfile.ZipInfo]) -> PurePosixPath:
-    """The folder inside the archive in which captions.txt stands; mostly the archive itself."""
-    found = [PurePosixPath(m.filename) for m in members if m.filename.endswith("captions.txt")]
-    if len(found) != 1:
-        raise DataError(
-            f"{archive} holds {len(found)} files captions.txt, expected one beside Images/: is it "
-            "Flickr8k from Kaggle (adityajn105/flickr8k)?"
-        )
-    return found[0].parent
-
-
-def _require_space(archive: Path, folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder.parent).free
-    if free < needed + SPARE:
-        raise DataError(
-            f"Unpacking {archive} takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free. "
-            "Make room, or set CLIPLIB_DATA to a folder on another disk."
-        )
-
-
-def _require_all(archive: Path, folder: Path) -> None:
-    captions, faults = read_captions(folder)
-    total = sum(map(len, captions.values()))
-    if (len(captions), total) != (PICTURES, CAPTIONS) or faults:
-        told = f" The first fault: {faults[0]}" if faults else ""
-        raise DataError(
-            f"{archive} holds {len(captions):,} captioned pictures and {total:,} captions, "
-            f"expected {PICTURES:,} and {CAPTIONS:,}.{told} Nothing of it was kept."
-        )
+    try:
+        unpack(images, folder, progress, captions)
+    except Damaged:
+        shutil.rmtree(aside)  # else the next call would take it for whole
+        raise
+    shutil.rmtree(aside)

@@ -143,9 +143,9 @@ def require_layout(folder: Path) -> None:
         remedy = "`python -m cliplib.data picturebook` draws it."
     if folder == config.data_folder("flickr8k"):
         remedy = (
-            "Set CLIPLIB_FLICKR8K to the folder that holds the two, "
-            f"place Images/ and captions.txt in {folder} by hand, or Kaggle's archive beside it "
-            "as flickr8k.zip."
+            "`python -m cliplib.data flickr8k` downloads it. Or set CLIPLIB_FLICKR8K to the folder "
+            f"that holds the two, place them in {folder} by hand, or Kaggle's archive beside it as "
+            "flickr8k.zip."
         )
     raise DataError(
         f"{missing[0]} is missing. A data set is a folder with Images/ and captions.txt "
