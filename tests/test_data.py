@@ -21,7 +21,8 @@ from cliplib.data import (
     load_pairs,
     split_names,
 )
-from cliplib.layout import PUBLISHED
+from cliplib.flaws import known_flaws
+from cliplib.layout import PUBLISHED, read_captions
 
 REAL = os.environ.get("CLIPLIB_FLICKR8K")
 needs_photographs = pytest.mark.skipif(
@@ -420,13 +421,14 @@ def test_report_counts_and_names_faults(tmp_path: Path, capsys: pytest.CaptureFi
     captions = many(20)
     captions["p003.png"] = ["the same", "the same", "one more time"]
     captions["p004.png"] = ["The same"]
+    captions["p006.png"][0] = captions["p007.png"][0].upper()
     captions["p005.png"] = ["the same"]
     folder = write_folder(tmp_path / "own", captions)
     assert data.main([str(folder)]) == 0
     said = capsys.readouterr().out
     for part in ("  20\n", "  90\n", "1 (2 pictures), 3 (1 pictures), 5 (17 pictures)", "1 rows"):
         assert part in said
-    assert "1 texts stand with several pictures, letter for letter, in 3 rows (1 texts" in said
+    assert "1 texts stand with several pictures, letter for letter, in 3 rows (2 texts" in said
     assert '4 captions have one or two words ("The same", "the same")' in said
     assert "train 16, val 2, test 2" in said
     (folder / "Images" / "p007.png").write_bytes(b"\x89PNG")
@@ -435,6 +437,18 @@ def test_report_counts_and_names_faults(tmp_path: Path, capsys: pytest.CaptureFi
     assert data.main([str(folder)]) == 1
     said = capsys.readouterr().out
     assert "p007.png cannot be decoded" in said and "the caption of p008.png is empty" in said
+
+
+def test_one_picture_under_two_names_is_named_and_a_leak_is_called_one(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "own", many(6))
+    splits = {"train": ["p000.png", "p001.png"], "val": ["p002.png"], "test": ["p003.png"]}
+    copies = {"p001.png": "p000.png", "p003.png": "p002.png"}
+    for copy, name in copies.items():
+        (folder / "Images" / copy).write_bytes((folder / "Images" / name).read_bytes())
+    told = "\n".join(known_flaws(folder, many(6), splits))
+    assert "p000.png (train), p001.png (train). Kept: both are on one side" in told
+    assert "p002.png (val), p003.png (test). They are on different sides of the split" in told
+    assert "2 pictures stand in no split" in told and "p004.png" not in told
 
 
 def test_an_interrupted_command_is_a_sentence(
@@ -457,6 +471,23 @@ def test_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
 
 
 # ---- real photographs
+
+
+@needs_photographs
+def test_flickr8ks_known_flaws_are_those_of_its_card() -> None:
+    captions, _ = read_captions(Path(REAL))
+    told = "\n".join(known_flaws(Path(REAL), captions, split_names(Path(REAL))))
+    for part in (
+        "10 rows repeat a caption of their own picture",
+        "187 texts stand with several pictures, letter for letter, in 434 rows (199 texts",
+        "17 captions have one or two words",
+        '"broken image"',
+        "91 pictures stand in no split",
+        "2851198725_37b6027625.jpg (train), 3050606344_af711c726c.jpg (train)",
+        "2258277193_586949ec62.jpg.1 has captions in the authors' own file",
+    ):
+        assert part in told
+    assert len(told.splitlines()) == 6
 
 
 @needs_photographs

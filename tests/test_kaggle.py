@@ -25,7 +25,7 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def small_archive() -> bytes:
     """Eight pictures, some MiB: a download that can be cut in the middle."""
-    return flickr8k_zip(NAMES, 800, 600)
+    return flickr8k_zip(NAMES, 1000, 800)
 
 
 @pytest.fixture
@@ -86,6 +86,14 @@ def test_what_the_library_has_kept_is_taken_without_a_network(
     assert not server.asked
 
 
+def test_what_was_half_unpacked_is_not_taken(server: Kaggle, tmp_path: Path) -> None:
+    """As when the power fails: Kaggle's library sets its mark last."""
+    (cache(tmp_path) / "versions" / "1" / "Images").mkdir(parents=True)
+    (cache(tmp_path) / "versions" / "1" / "captions.txt").write_text("image,caption\n")
+    assert not download.places()["the cache of Kaggle's library"]
+    assert len(data.list_images(ensure())) == len(NAMES)
+
+
 def test_a_check_is_made_once_and_again_when_something_changed(
     server: Kaggle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,14 +114,19 @@ def test_a_check_is_made_once_and_again_when_something_changed(
     assert len(server.calls("GET")) == 2
 
 
-@pytest.mark.parametrize("lost", ["a caption", "a picture"])
-def test_what_is_not_complete_is_not_taken(server: Kaggle, lost: str) -> None:
+@pytest.mark.parametrize("fault", ["no caption", "no picture", "six and four", "one row too many"])
+def test_what_is_not_complete_is_not_taken(server: Kaggle, fault: str) -> None:
     folder = ensure()
-    if lost == "a picture":
+    lines = (folder / "captions.txt").read_text().splitlines()
+    if fault == "no picture":
         (folder / "Images" / NAMES[0]).unlink()
+    elif fault == "no caption":
+        lines.pop()
+    elif fault == "six and four":
+        lines[-1] = lines[-1].replace(NAMES[-1], NAMES[0])
     else:
-        lines = (folder / "captions.txt").read_text().splitlines()
-        (folder / "captions.txt").write_text("\n".join(lines[:-1]))
+        lines.append("nowhere.jpg,A dog")
+    (folder / "captions.txt").write_text("\n".join(lines))
     with pytest.raises(DataError, match=r"expected 8 and 40, 5 each\. The first fault: \S+"):
         ensure()
 
@@ -123,12 +136,14 @@ def test_what_is_not_complete_is_not_taken(server: Kaggle, lost: str) -> None:
 
 def test_a_cut_download_goes_on_where_it_stopped(server: Kaggle, small_archive: bytes) -> None:
     size = len(small_archive)
-    assert size > 3 * MIB
-    server.cuts = {1: MIB + 1000, 3: MIB + 1000}
+    assert size > 4 * MIB
+    server.cuts = {1: MIB + 1000, 3: MIB + 1000, 5: MIB + 1000}
+    assert len(server.cuts) > len(kaggle.WAITS), "a try that brings something is none in vain"
     folder = ensure()
     assert len(data.list_images(folder)) == len(NAMES)
     ranges = [asked.range for asked in server.calls("GET") if asked.range]
-    assert ranges == [f"bytes={MIB}-", f"bytes={2 * MIB}-"], "whole MiB are kept, none comes twice"
+    kept = [f"bytes={MIB}-", f"bytes={2 * MIB}-", f"bytes={3 * MIB}-"]
+    assert ranges == kept, "whole MiB are kept, and none comes twice"
 
 
 def test_a_download_that_keeps_breaking_off_goes_on_in_the_next_call(
@@ -374,6 +389,7 @@ def test_a_mount_that_is_gone_is_looked_for_anew(
     monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE")
     mount.parent.chmod(0o755)
     mount.rename(mount.with_name("elsewhere"))
+    assert config.data_folder("flickr8k") == tmp_path / "data" / "flickr8k"
     assert ensure() == cache(tmp_path) / "versions" / "1"
     mount.with_name("elsewhere").rename(mount)
 
