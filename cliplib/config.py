@@ -55,6 +55,7 @@ class Profile:
 
     image_revision: str = ""  # of the hub's repository; "" is what it has newest
     text_revision: str = ""
+    image_part: float = 1.0  # training shows a random part: the least share of a picture's area
     head_epochs: int = 0  # before the others: both encoders frozen, the projections learn alone
     precision: str = "float32"  # or "auto": on a GPU bfloat16, where it has that, else float16
     gradient_checkpointing: bool = False  # activations are computed again: less memory, more time
@@ -106,6 +107,7 @@ class Profile:
             "precision",
             f"'auto' or one of {', '.join(PRECISIONS)}",
         )
+        _require(0 < self.image_part <= 1, self, "image_part", "a share above 0, at most 1")
         _require(self.head_epochs >= 0, self, "head_epochs", "at least 0")
         _require(
             not self.head_epochs or (self.image_pretrained and self.text_pretrained),

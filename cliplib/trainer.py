@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cliplib.augment import vary
 from cliplib.checkpoint import HISTORY, load_weights, save_run, trained_tensors
 from cliplib.config import Profile
 from cliplib.data import Pairs, TokenTable, epoch_batches
 from cliplib.encoders import CaptionTokenizer, pick_device
-from cliplib.features import FeatureTable
+from cliplib.features import PICTURES_AT_ONCE, FeatureTable
 from cliplib.loss import contrastive_loss, loss_floor
 from cliplib.meter import Meter, training_flops
 from cliplib.model import CLIP, checkpoint_activations, put_into_training
@@ -177,7 +178,7 @@ class Trainer:
         """One step; every set of captions (one or two a picture) makes a loss of its own."""
         tokens = to_device(self.train.texts.batch(caption_rows.reshape(-1)), self.device)
         with self.precision.autocast():
-            image_embeddings = self.model.encode_image(images)  # (B, E)
+            image_embeddings = self._encode_images(images)  # (B, E)
             all_texts = self.model.encode_text(tokens)  # (C * B, E)
         text_sets = all_texts.view(len(caption_rows), *image_embeddings.shape)  # (C, B, E)
         scale = self.model.logit_scale
@@ -201,6 +202,18 @@ class Trainer:
             ),
             "accuracy": batch_accuracy(image_embeddings.detach(), text_sets[0].detach()),
         }
+
+    def _encode_images(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) pictures, varied when the profile says so, or (B, D) features, to (B, E)."""
+        if images.ndim == 2:
+            return self.model.encode_image(images)
+        if self.profile.image_part < 1:
+            images = vary(images, self.profile.image_part)
+        # A CPU is faster when activations stay in its cache. Without statistics of the batch, parts
+        # of it give the same rows.
+        apart = self.device.type == "cpu" and self.profile.image_pretrained
+        parts = images.split(PICTURES_AT_ONCE if apart else len(images))
+        return torch.cat([self.model.encode_image(part) for part in parts])  # (B, E)
 
     def _set_rates(self) -> None:
         steps = self.steps_an_epoch * self.profile.epochs

@@ -53,6 +53,8 @@ WRONG = [
     ("clip_norm", -1.0),
     ("image_power", 0.0),
     ("precision", "half"),
+    ("image_part", 0.0),
+    ("image_part", 1.1),
     ("head_epochs", -1),
     ("head_epochs", 3),
 ]
@@ -78,6 +80,8 @@ def test_a_value_that_cannot_work_is_named(field: str, value: object) -> None:
         ("warmup", 0.0),
         ("head_dropout", 0.99),
         ("image_output", "logits"),
+        ("image_part", 1),
+        ("image_part", 0.01),
         ("precision", "auto"),
         ("precision", "float16"),
     ],

@@ -283,3 +283,40 @@ def test_a_pretrained_encoder_keeps_its_statistics_and_one_from_scratch_learns_t
         same = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
         assert len(same) > 10 and (all(same) if pretrained else not any(same))
         assert some.model.training and some.model.text_encoder.training
+
+
+def test_training_varies_pictures_and_validation_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def record(pictures: Tensor, least_area: float) -> Tensor:
+        seen.append((len(pictures), least_area))
+        return torch.zeros_like(pictures)
+
+    monkeypatch.setattr(trainer, "vary", record)
+    some, val, _ = train.begin(replace(TINY, epochs=1, image_part=0.4), progress=False)
+    some.run_epoch(trainer.tqdm(disable=True))
+    assert seen == [(16, 0.4)] * 4
+    some.validate(val)
+    assert len(seen) == 4 and some.history[-1]["val_t2i_r10"] >= 0
+    begin(replace(TINY, epochs=1)).run_epoch(trainer.tqdm(disable=True))
+    assert len(seen) == 4, "quick shows whole pictures"
+
+
+def test_pictures_in_parts_give_the_gradients_of_the_whole_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = []
+    for at_once in (5, 100):
+        monkeypatch.setattr(trainer, "PICTURES_AT_ONCE", at_once)
+        some = begin(replace(TINY, head_dropout=0.0))
+        some.profile = replace(some.profile, image_pretrained=True)
+        batches = []
+        some.model.image_encoder.register_forward_hook(lambda *c, b=batches: b.append(len(c[2])))
+        trainer.put_into_training(some.model, some.profile)
+        images = some.train.images.batch(range(16))
+        some._encode_images(images).square().mul(torch.arange(32)).sum().backward()
+        found.append((batches, [p.grad for p in some.model.image_encoder.parameters()]))
+    (parts, apart), (whole, together) = found
+    assert (parts, whole) == ([5, 5, 5, 1], [16])
+    for one, other in zip(apart, together, strict=True):
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-3)

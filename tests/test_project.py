@@ -74,6 +74,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "loss",
         "model",
         "optimizer",
+        "augment",
         "precision",
         "meter",
         "checkpoint",
