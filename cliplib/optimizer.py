@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from timm.models import group_parameters
 from torch import nn
 
 from cliplib.config import Profile
@@ -19,9 +20,10 @@ def make_optimizer(model: CLIP, profile: Profile) -> torch.optim.AdamW:
         "image_encoder": 0.0 if profile.image_frozen else profile.image_lr,
         "text_encoder": 0.0 if profile.text_frozen else profile.text_lr,
     }
+    staying = first_layers(model, profile.image_layers_frozen)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        rate = rates.get(name.split(".")[0], profile.head_lr)
+        rate = 0.0 if name in staying else rates.get(name.split(".")[0], profile.head_lr)
         decay = profile.weight_decay if parameter.ndim >= 2 else 0.0
         parameter.requires_grad_(rate > 0)
         if rate > 0:
@@ -31,6 +33,15 @@ def make_optimizer(model: CLIP, profile: Profile) -> torch.optim.AdamW:
         betas=BETAS,
         fused=True,
     )
+
+
+def first_layers(model: CLIP, count: int) -> set[str]:
+    """The names of the parameters of an image encoder's first layers, as timm divides it."""
+    if not count:
+        return set()
+    network = model.image_encoder.network
+    layer_of = group_parameters(network, network.group_matcher(coarse=True), reverse=True)
+    return {f"image_encoder.network.{name}" for name, layer in layer_of.items() if layer < count}
 
 
 def rate_factor(step: int, steps: int, warmup: float) -> float:

@@ -53,6 +53,7 @@ WRONG = [
     ("clip_norm", -1.0),
     ("image_power", 0.0),
     ("precision", "half"),
+    ("image_layers_frozen", -1),
     ("image_part", 0.0),
     ("image_part", 1.1),
     ("head_epochs", -1),
@@ -108,7 +109,9 @@ def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_profile_is_answered_with_the_known_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sentence = r"^There is no profile 'slow'; choose one of quick, laptop, original\.$"
+    sentence = (
+        r"^There is no profile 'slow'; choose one of quick, laptop, laptop-tuned, original\.$"
+    )
     with pytest.raises(ValueError, match=sentence):
         get_profile("slow")
     monkeypatch.setenv("CLIPLIB_PROFILE", "slow")

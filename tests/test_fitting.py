@@ -320,3 +320,20 @@ def test_pictures_in_parts_give_the_gradients_of_the_whole_batch(
     assert (parts, whole) == ([5, 5, 5, 1], [16])
     for one, other in zip(apart, together, strict=True):
         assert torch.allclose(one, other, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "first"),
+    [("test_resnet", ("conv1", "layer1")), ("test_vit", ("cls", "pos", "pat"))],
+)
+def test_the_first_layers_can_stay_as_they_are(encoder: str, first: tuple[str, ...]) -> None:
+    layers = 2 if encoder == "test_resnet" else 1
+    profile = replace(TINY, epochs=1, image_encoder=encoder, image_size=64)
+    some = begin(replace(profile, image_layers_frozen=layers))
+    before = {n: p.detach().clone() for n, p in some.model.named_parameters()}
+    some.run_epoch(trainer.tqdm(disable=True))
+    stayed = {n for n, p in some.model.named_parameters() if torch.equal(p, before[n])}
+    names = {n.removeprefix("image_encoder.network.") for n in stayed if n.startswith("image")}
+    assert len(names) >= 4 and all(n.startswith((*first, "bn1", "norm_pre")) for n in names)
+    whole = begin(profile)
+    assert all(p.requires_grad for p in whole.model.parameters())

@@ -37,12 +37,16 @@ HAS_ENCODERS = all((HUB / f"models--{name.replace('/', '--')}").exists() for nam
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The laptop profile and an empty data folder, but for the picture book."""
     folder = tmp_path_factory.mktemp("data")
-    with contextlib.suppress(OSError):  # Windows allows links to few people: it is drawn there
-        (folder / "picturebook").symlink_to(ensure("picturebook").resolve(), True)
+    link_picture_book(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPLIB_DATA", str(folder))
         patch.setenv("CLIPLIB_PROFILE", "laptop")
         yield
+
+
+def link_picture_book(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows allows links to few people: it is drawn there
+        (folder / "picturebook").symlink_to(ensure("picturebook").resolve(), True)
 
 
 def run_copy(notebook: NotebookNode, out: Path) -> None:

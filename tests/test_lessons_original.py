@@ -1,0 +1,61 @@
+"""Lessons 01 to 05 in the `original` profile, from the download to the search: every cell runs.
+
+Kaggle is a server on this computer with an archive of Flickr8k's names and layout, its pictures
+noise; the two encoders are of the true classes, tiny, in a model hub's cache. So this says that the
+code holds together, and nothing of how good the profile is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from hub_cache import IMAGE_REPOSITORY, tiny_towers
+from kaggle_server import Kaggle, flickr8k_names, flickr8k_zip, serve
+from test_lessons_laptop import IN_TURN, link_picture_book, run_copy
+
+# What the true encoders cannot be had for here: added to the set-up cell of the copy that runs.
+TINY = f"""
+from dataclasses import replace
+profile = replace(profile, image_encoder="hf-hub:{IMAGE_REPOSITORY}", image_size=64)
+profile = replace(profile, epochs=2, head_epochs=1)
+"""
+
+
+@pytest.fixture(scope="module")
+def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kaggle]:
+    """A Kaggle and a hub's cache of their own, and an empty data folder but for the picture book."""
+    home, data = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("data")
+    link_picture_book(data)
+    tiny_towers(home)
+    with serve(flickr8k_zip(flickr8k_names())) as server, pytest.MonkeyPatch.context() as patch:
+        for name in ("CLIPLIB_FLICKR8K", "CLIPLIB_RUN", "HF_HUB_CACHE"):
+            patch.delenv(name, raising=False)
+        settings = {"CLIPLIB_DATA": str(data), "CLIPLIB_PROFILE": "original", "HF_HOME": str(home)}
+        for name, value in (server.environment(home) | settings).items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.mark.parametrize("lesson", IN_TURN, ids=lambda path: path.stem)
+def test_every_cell_runs_in_the_original_profile(
+    lesson: Path, kaggle: Kaggle, tmp_path: Path
+) -> None:
+    notebook = nbformat.read(lesson, as_version=4)
+    setup = next(cell for cell in notebook.cells if cell.id == "setup")
+    setup.source += TINY
+    run_copy(notebook, tmp_path / lesson.name)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    printed = "".join(output.get("text", "") for cell in code for output in cell.outputs)
+    assert "profile original, flickr8k" in printed
+    assert len(kaggle.calls("DownloadDataset")) == 1, "the first lesson brings it, the next find it"
+
+
+def test_the_run_of_lesson_04_is_what_lesson_05_found(kaggle: Kaggle) -> None:
+    folder = Path(os.environ["CLIPLIB_DATA"]) / "runs" / "original"
+    assert (folder / "metrics.json").is_file()
+    assert "hf-hub:timm" in (folder / "profile.json").read_text(encoding="utf-8")
