@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from cliplib import config
-from cliplib.config import LAPTOP, ORIGINAL, PROFILES, QUICK, Profile, get_profile, named_profile
+from cliplib.config import (
+    LAPTOP,
+    LAPTOP_TUNED,
+    ORIGINAL,
+    PROFILES,
+    QUICK,
+    Profile,
+    get_profile,
+    named_profile,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -19,10 +28,10 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_the_three_profiles_go_by_their_names() -> None:
-    assert list(PROFILES) == ["quick", "laptop", "original"]
+def test_profiles_go_by_their_names() -> None:
+    assert list(PROFILES) == ["quick", "laptop", "laptop-tuned", "original"]
     assert all(profile.name == name for name, profile in PROFILES.items())
-    assert [get_profile(name) for name in PROFILES] == [QUICK, LAPTOP, ORIGINAL]
+    assert [get_profile(name) for name in PROFILES] == [QUICK, LAPTOP, LAPTOP_TUNED, ORIGINAL]
     assert get_profile() is QUICK
 
 

@@ -27,7 +27,7 @@ profile = replace(profile, epochs=2, head_epochs=1)
 
 @pytest.fixture(scope="module")
 def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kaggle]:
-    """A Kaggle and a hub's cache of their own, and an empty data folder but for the picture book."""
+    """A Kaggle and a hub's cache of their own; a data folder that holds the picture book alone."""
     home, data = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("data")
     link_picture_book(data)
     tiny_towers(home)
