@@ -138,7 +138,7 @@ def load_weights(model: CLIP, profile: Profile, tensors: Mapping[str, Tensor], s
 
 def tokenizer_of(folder: Path, profile: Profile) -> CaptionTokenizer:
     if profile.text_pretrained:
-        return hub_tokenizer(profile.text_encoder, profile.max_tokens)
+        return hub_tokenizer(profile.text_encoder, profile.max_tokens, profile.text_revision)
     return load_tokenizer((folder / TOKENIZER).read_text(encoding="utf-8"), profile.max_tokens)
 
 

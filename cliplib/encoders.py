@@ -9,34 +9,16 @@ from string import ascii_lowercase
 
 import timm
 import torch
-from huggingface_hub import try_to_load_from_cache
 from timm.layers import to_2tuple
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from cliplib.config import Profile
+from cliplib.hub import CONFIG, VOCABULARY, WEIGHTS, fetch, weights_in
 from cliplib.pictures import ImageTransform
-from cliplib.storage import sha256_of
-
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-
-
-def weights_used(repository: str) -> dict[str, str]:
-    """Revision and SHA-256 of a pretrained encoder's weights, from the hub's cache or a folder.
-
-    Empty when there are none. A folder of one's own has the revision "local".
-    """
-    for name in WEIGHT_FILES if repository else ():
-        local = Path(repository) / name
-        is_local = Path(repository).is_dir()
-        found = local if is_local else try_to_load_from_cache(repository, name)
-        if isinstance(found, str | Path) and Path(found).is_file():
-            revision = "local" if is_local else Path(found).parent.name  # snapshots/REVISION/file
-            return {"revision": revision, "sha256": sha256_of(Path(found))}
-    return {}
 
 
 def pick_device() -> torch.device:
@@ -49,21 +31,23 @@ def pick_device() -> torch.device:
 
 
 class ImageEncoder(nn.Module):
-    """Pictures to feature vectors with any timm network.
+    """Pictures to feature vectors with any timm network: a timm name, "hf-hub:…" or "local-dir:…".
 
     Without `size` (pixels, height and width) pictures have the size that the network was made for;
     most convolutional networks take any other too, most vision transformers must be told it here.
+    `revision` is that of the weights on the model hub, "" the newest; `folder` is where they lie.
 
     Shapes: (B, 3, H, W) normalised in; (B, D) pooled features, or (B, 1000) class logits, out.
-    Raises: ValueError for a name that timm does not know or a size that is no multiple of the
-    network's patches, OSError when its weights cannot be had.
+    Raises: ValueError for a name that timm does not know, a revision that cannot be or a size that
+    is no multiple of the network's patches; OSError when its weights cannot be had.
     """
 
     def __init__(
-        self, name: str, pretrained: bool, output: str = "features", size: int | None = None
-    ) -> None:
+        self, name: str, pretrained: bool, output: str = "features", size: int | None = None,
+        revision: str = "",
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.network = _timm_network(name, pretrained, size)
+        self.network, self.folder = _timm_network(name, pretrained, size, revision)
         if output == "features":
             self.network.reset_classifier(0)  # pooled features come out instead of class logits
         self.width: int = (
@@ -74,33 +58,53 @@ class ImageEncoder(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         return self.network(pictures)  # (B, D)
 
-    @property
-    def repository(self) -> str:
-        """Where the hub keeps this network's weights, such as "timm/resnet18.a1_in1k"."""
-        return self.network.pretrained_cfg.get("hf_hub_id") or ""
-
     def transform(self, size: int, crop: float) -> ImageTransform:
         """How pictures are prepared: mean, deviation and interpolation are the network's own."""
         config = self.data_config
-        return ImageTransform(size, crop, config["mean"], config["std"], config["interpolation"])
+        mean, std = tuple(config["mean"]), tuple(config["std"])
+        return ImageTransform(size, crop, mean, std, config["interpolation"])
 
 
-def _timm_network(name: str, pretrained: bool, size: int | None) -> nn.Module:
+def _timm_network(
+    name: str, pretrained: bool, size: int | None, revision: str
+) -> tuple[nn.Module, Path | None]:
+    """The network and, where it is pretrained, the folder that its weights came from."""
     try:
-        network = timm.create_model(name, pretrained=pretrained)
+        source, weights, folder = _timm_source(name, pretrained, revision)
+        network = timm.create_model(source, pretrained, pretrained_cfg_overlay=weights)
         own_size = network.pretrained_cfg["input_size"][-1]
         if size not in (None, own_size) and network.pretrained_cfg.get("fixed_input_size"):
             _check_patches(name, network, size, own_size)
-            network = timm.create_model(name, pretrained=pretrained, img_size=size)
+            network = timm.create_model(
+                source, pretrained, pretrained_cfg_overlay=weights, img_size=size
+            )
     except RuntimeError as error:
         if "Unknown model" not in str(error) and "Invalid pretrained tag" not in str(error):
             raise
         raise ValueError(
             f"timm knows no image encoder {name!r}; timm.list_models() names them."
         ) from None
-    except OSError as error:
-        raise OSError(_not_reached(name, error)) from None
-    return network
+    return network, folder if pretrained else None
+
+
+def _timm_source(
+    name: str, pretrained: bool, revision: str
+) -> tuple[str, dict[str, str | bool], Path | None]:
+    """What timm is asked for: files that are here, so that it never asks the hub itself."""
+    for prefix in ("hf-hub:", "local-dir:"):  # config.json in the folder says which network it is
+        if name.startswith(prefix):
+            folder = fetch(name.removeprefix(prefix), revision, (CONFIG, WEIGHTS))
+            return f"local-dir:{folder}", {}, folder
+    known = timm.get_pretrained_cfg(name)
+    if pretrained and known and known.hf_hub_id:
+        folder = fetch(known.hf_hub_id, revision, (WEIGHTS,))
+        # custom_load would be for the form that the authors first published
+        return name, {"file": str(weights_in(folder)[0]), "custom_load": False}, folder
+    if revision:
+        raise ValueError(
+            f"image_revision is {revision!r}, but no weights of {name} are loaded from the hub."
+        )
+    return name, {}, None
 
 
 def _check_patches(name: str, network: nn.Module, size: int, own_size: int) -> None:
@@ -114,23 +118,18 @@ def _check_patches(name: str, network: nn.Module, size: int, own_size: int) -> N
         )
 
 
-def _not_reached(name: str, error: OSError) -> str:
-    return (
-        f"{name} is neither in the model cache nor to be had from the model hub "
-        f"({type(error).__name__}). Go online once and it is kept, or copy a cache that holds it "
-        "here and point HF_HOME at it."
-    )
-
-
 class TextEncoder(nn.Module):
     """Sentences to feature vectors with any transformers encoder: the mean over their real tokens.
+
+    `folder` is where pretrained weights lie, None for an encoder from scratch.
 
     Shapes: token ids and mask (1 = real), both (B, L), in; (B, D) out.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, folder: Path | None = None) -> None:
         super().__init__()
         self.network = network
+        self.folder = folder
         self.width: int = network.config.hidden_size
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -151,16 +150,18 @@ def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
 def text_encoder(profile: Profile) -> TextEncoder:
     """The profile's text encoder: pretrained by its hub name, or a small BERT from scratch.
 
-    Raises: OSError when the pretrained weights cannot be had.
+    Raises: OSError when the pretrained weights cannot be had, ValueError for a revision that
+    cannot be.
     """
     if not profile.text_pretrained:
         return TextEncoder(_small_bert(profile))
-    try:
-        # float32 like everything else here; transformers would keep a half-precision file as it is
-        network = AutoModel.from_pretrained(profile.text_encoder, dtype=torch.float32)
-    except OSError as error:
-        raise OSError(_not_reached(profile.text_encoder, error)) from None
-    return TextEncoder(network)
+    folder = _text_files(profile.text_encoder, profile.text_revision)
+    # float32 like everything else here; transformers would keep a half-precision file as it is
+    return TextEncoder(AutoModel.from_pretrained(folder, dtype=torch.float32), folder)
+
+
+def _text_files(name: str, revision: str) -> Path:
+    return fetch(name, revision, (CONFIG, VOCABULARY, WEIGHTS))
 
 
 def _small_bert(profile: Profile) -> BertModel:
@@ -222,16 +223,10 @@ def load_tokenizer(serialised: str, max_tokens: int) -> CaptionTokenizer:
     return CaptionTokenizer(Tokenizer.from_str(serialised), max_tokens)
 
 
-def hub_tokenizer(name: str, max_tokens: int) -> CaptionTokenizer:
+def hub_tokenizer(name: str, max_tokens: int, revision: str = "") -> CaptionTokenizer:
     """The tokenizer that belongs to a pretrained text encoder.
 
-    Raises: OSError when it cannot be had.
+    Raises: OSError when it cannot be had, ValueError for a revision that cannot be.
     """
-    try:  # what is kept, first: with no internet, asking the hub about it takes over a minute
-        fast = AutoTokenizer.from_pretrained(name, local_files_only=True)
-    except OSError:
-        try:
-            fast = AutoTokenizer.from_pretrained(name)
-        except OSError as error:
-            raise OSError(_not_reached(name, error)) from None
+    fast = AutoTokenizer.from_pretrained(_text_files(name, revision))
     return load_tokenizer(fast.backend_tokenizer.to_str(), max_tokens)

@@ -70,6 +70,7 @@ def build_clip(profile: Profile) -> CLIP:
             profile.image_pretrained,
             profile.image_output,
             profile.image_size,
+            profile.image_revision,
         ),
         text_encoder(profile),
         profile.embed_dim,

@@ -28,9 +28,10 @@ from cliplib.config import (
     shipped_checkpoint,
 )
 from cliplib.data import ensure, load_pairs
-from cliplib.encoders import CaptionTokenizer, hub_tokenizer, train_tokenizer, weights_used
+from cliplib.encoders import CaptionTokenizer, hub_tokenizer, train_tokenizer
 from cliplib.evaluate import embed_split, measure_split, measure_threshold, prepare_split, truth_of
 from cliplib.fitting import TimeIsUp, fit, fit_to_memory, heads_alone, train_heads
+from cliplib.hub import weights_used
 from cliplib.model import CLIP, build_clip
 from cliplib.picturebook import is_whole, read_hash
 from cliplib.retrieval import measure
@@ -125,21 +126,17 @@ def ready_run(profile: Profile) -> Run:
 def make_tokenizer(profile: Profile, captions: tuple[str, ...]) -> CaptionTokenizer:
     """The pretrained encoder's own, or one learned from the training captions."""
     if profile.text_pretrained:
-        return hub_tokenizer(profile.text_encoder, profile.max_tokens)
+        return hub_tokenizer(profile.text_encoder, profile.max_tokens, profile.text_revision)
     return train_tokenizer(captions, profile.vocabulary_size, profile.max_tokens)
 
 
-def pretrained_weights(profile: Profile, model: CLIP) -> dict[str, str]:
+def pretrained_weights(model: CLIP) -> dict[str, str]:
     """Which weights the pretrained encoders had at the start, as metrics.json keeps it."""
-    repositories = {}
-    if profile.image_pretrained:
-        repositories["image_encoder"] = model.image_encoder.repository
-    if profile.text_pretrained:
-        repositories["text_encoder"] = profile.text_encoder
+    encoders = {"image_encoder": model.image_encoder, "text_encoder": model.text_encoder}
     return {
-        f"{encoder}_{name}": value
-        for encoder, repository in repositories.items()
-        for name, value in weights_used(repository).items()
+        f"{name}_{fact}": value
+        for name, encoder in encoders.items()
+        for fact, value in weights_used(encoder.folder).items()
     }
 
 
@@ -162,7 +159,7 @@ def describe_run(trainer: Trainer, folder: Path) -> dict[str, float | str | int]
             "batch_size": trainer.profile.batch_size,
         }
         | trainer.describe()
-        | pretrained_weights(trainer.profile, trainer.model)
+        | pretrained_weights(trainer.model)
     )
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for the model hub on this computer: it serves files of one repository.
+"""A stand-in for the model hub on this computer: it serves files by their addresses.
 
 with serve_hub({"/datasets/ORG/NAME/resolve/main/FILE": content}) as hub:
     environment = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0"}   # before the import
@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+COMMIT = "0123456789" * 4
+
 
 @dataclass
 class Hub:
@@ -19,6 +21,8 @@ class Hub:
 
     files: Mapping[str, bytes]  # by the path of their address
     cuts: dict[str, int] = field(default_factory=dict)
+    commits: Mapping[str, str] = field(default_factory=dict)  # other than the usual, by path
+    refusals: Mapping[str, str] = field(default_factory=dict)  # the hub's error codes, by path
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, Range
     address: str = ""
 
@@ -38,7 +42,7 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             content = hub.files.get(self.path)
             if content is None:
                 self.send_response(404)
-                self.send_header("X-Error-Code", "EntryNotFound")
+                self.send_header("X-Error-Code", hub.refusals.get(self.path, "EntryNotFound"))
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return b""
@@ -46,7 +50,7 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             start = int(wanted[1]) if wanted else 0
             self.send_response(206 if wanted else 200)
             self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-            self.send_header("X-Repo-Commit", "0123456789" * 4)
+            self.send_header("X-Repo-Commit", hub.commits.get(self.path, COMMIT))
             self.send_header("Accept-Ranges", "bytes")
             self.send_header("Content-Length", str(len(content) - start))
             if wanted:

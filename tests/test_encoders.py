@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import socket
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
-import huggingface_hub
 import numpy as np
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
-from cliplib import encoders
 from cliplib.config import COURSE, LAPTOP, QUICK
 from cliplib.encoders import (
     ImageEncoder,
@@ -32,7 +29,6 @@ from cliplib.encoders import (
     pick_device,
     text_encoder,
     train_tokenizer,
-    weights_used,
 )
 
 TINY = dataclasses.replace(QUICK, text_width=16, text_layers=2, vocabulary_size=60, max_tokens=12)
@@ -233,28 +229,32 @@ def test_the_tokenizer_that_belongs_to_an_encoder(kept_bert: Path) -> None:
     assert max(map(len, hub_tokenizer(str(kept_bert), 5).encode(CAPTIONS))) == 5
 
 
-def test_the_weights_of_a_folder_are_told_by_their_hash(kept_bert: Path) -> None:
-    content = (kept_bert / "model.safetensors").read_bytes()
-    expected = {"revision": "local", "sha256": hashlib.sha256(content).hexdigest()}
-    assert weights_used(str(kept_bert)) == expected
-
-
-def test_the_weights_of_the_hubs_cache_are_told_by_revision_and_hash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("layers", [1, 3])
+def test_attention_of_both_towers_is_the_fused_one(
+    kept_bert: Path, monkeypatch: pytest.MonkeyPatch, layers: int
 ) -> None:
-    monkeypatch.setattr(
-        encoders,
-        "try_to_load_from_cache",
-        partial(huggingface_hub.try_to_load_from_cache, cache_dir=tmp_path),
-    )
-    kept = tmp_path / "models--someone--bert"
-    (kept / "refs").mkdir(parents=True)
-    (kept / "refs" / "main").write_text("a1" * 20)
-    (kept / "snapshots" / ("a1" * 20)).mkdir(parents=True)
-    assert weights_used("someone/bert") == {} == weights_used("")
-    (kept / "snapshots" / ("a1" * 20) / "pytorch_model.bin").write_bytes(b"weights")
-    sha256 = hashlib.sha256(b"weights").hexdigest()
-    assert weights_used("someone/bert") == {"revision": "a1" * 20, "sha256": sha256}
+    calls = []
+    fused = F.scaled_dot_product_attention
+
+    def counted(*arguments: object, **settings: object) -> Tensor:
+        calls.append(arguments[0].shape)
+        return fused(*arguments, **settings)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", counted)
+    scratch = dataclasses.replace(TINY, text_layers=layers)
+    kept = dataclasses.replace(TINY, text_encoder=str(kept_bert), text_pretrained=True)
+    for profile, expected in ((scratch, layers), (kept, TINY.text_layers)):
+        text_encoder(profile)(*pad([[2, 9, 17, 3], [2, 5, 3]], 4))
+        assert len(calls) == expected
+        calls.clear()
+    vit = ImageEncoder("test_vit", pretrained=False)
+    vit(torch.randn(2, 3, 160, 160))
+    assert len(calls) == len(vit.network.blocks) > 1
+
+
+def test_a_revision_without_weights_of_the_hub_is_a_sentence() -> None:
+    with pytest.raises(ValueError, match="image_revision is 'v1', but no weights of test_resnet"):
+        ImageEncoder("test_resnet", pretrained=False, revision="v1")
 
 
 MISSES = """
@@ -287,7 +287,7 @@ def test_weights_that_are_not_there(tmp_path: Path) -> None:
     misses = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(misses) == 3
     for (kind, sentence, seconds), name in zip(
-        misses, (LAPTOP.image_encoder, LAPTOP.text_encoder, LAPTOP.text_encoder), strict=True
+        misses, (f"timm/{LAPTOP.image_encoder}", *[LAPTOP.text_encoder] * 2), strict=True
     ):
         assert kind == "OSError", "no library's own error"
         assert sentence.startswith(f"{name} is neither in the model cache nor to be had")
@@ -346,10 +346,12 @@ def test_the_real_text_tower() -> None:
 
 
 @needs_the_real_towers
-def test_a_kept_tokenizer_is_read_without_the_internet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_kept_is_read_without_the_internet(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(*_: object, **__: object) -> None:
         pytest.fail("asks the internet, which takes over a minute where there is none")
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr(socket, "getaddrinfo", asked)
+    ImageEncoder(LAPTOP.image_encoder, pretrained=True)
+    text_encoder(LAPTOP)
     assert hub_tokenizer(LAPTOP.text_encoder, 128).tokens("Hi") == ["[CLS]", "hi", "[SEP]"]

@@ -60,6 +60,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "drawing",
         "picturebook",
         "storage",
+        "hub",
         "memory",
         "pictures",
         "store",
