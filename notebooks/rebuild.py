@@ -44,21 +44,25 @@ from pathlib import Path
 here = Path.cwd()
 places = [here, *here.parents, here / "course"]
 course = next((place for place in places if (place / "cliplib").is_dir()), None)
-if course is None and REPOSITORY:  # this notebook was opened alone, as on Colab
-    subprocess.run(["git", "clone", "-q", "-b", TAG, REPOSITORY, "course"], check=True)
-    course = here / "course"
-if course is None:
-    raise SystemExit("cliplib is not here, and no address to fetch it from is known yet.")
+cloned = course is None
+if cloned:  # this notebook was opened alone, as on Colab
+    if not REPOSITORY:
+        raise SystemExit("cliplib is not here, and no address to fetch it from is known yet.")
+    git = "git -c core.askPass=true clone -q --depth 1"  # it never waits for a password
+    failed, said = subprocess.getstatusoutput(f"{{git}} -b {{TAG}} {{REPOSITORY}} course.partial")
+    if failed:
+        raise SystemExit(f"No clone came; delete course.partial, if it is there. Git: {{said}}")
+    course = Path("course.partial").rename(here / "course")
 sys.path.insert(0, str(course))
 
-from cliplib.config import get_profile
-from cliplib.encoders import pick_device
+from cliplib.colab import prepare
 
-profile = get_profile(PROFILE)
-print(f"Found the course: profile {{profile.name}}, {{profile.data}}, {{pick_device().type}}.")
+profile = prepare(PROFILE, cloned)
 """
 WORDS_A_MINUTE = 200
 FEW_COLOURS = 4000
+NO_ADDRESS = "the course has no public address yet"
+README_COLAB = "**On Colab.** "
 README_TABLE = "| lesson | reading and trying | exercises | runs in |"
 EXERCISE = re.compile(r"^#+ Exercise \d.*\(level [123], (\d+) minutes?\)$", re.MULTILINE)
 
@@ -77,7 +81,21 @@ def course_address() -> tuple[str, str]:
     text = (COURSE / "pyproject.toml").read_text(encoding="utf-8")
     table = text.partition("[tool.course]")[2].partition("\n[")[0]
     values = dict(re.findall(r'^(\w+) = "(.*)"', table, re.MULTILINE))
-    return values.get("repository", ""), values.get("tag", "")
+    repository, tag = values.get("repository", ""), values.get("tag", "")
+    if bool(repository) != bool(tag):
+        raise SystemExit(
+            "pyproject.toml's [tool.course] must name repository and tag, or neither; it has "
+            f"repository {repository!r} and tag {tag!r}."
+        )
+    return repository, tag
+
+
+def colab_link(path: Path) -> str:
+    """Where Colab opens a lesson; "" while the course has no address on GitHub, which it needs."""
+    repository, tag = course_address()
+    place = repository.removesuffix("/").removesuffix(".git").partition("https://github.com/")[2]
+    colab = "https://colab.research.google.com/github"
+    return f"{colab}/{place}/blob/{tag}/notebooks/{path.name}" if place else ""
 
 
 def setup_cell() -> str:
@@ -122,13 +140,8 @@ def facts_line(path: Path, notebook: NotebookNode) -> str:
     before, after = neighbours(path)
     facts += [f"before: {_link(before)}"] if before else []
     facts += [f"next: {_link(after)}"] if after else []
-    repository, tag = course_address()
-    colab = repository.replace("https://github.com/", "https://colab.research.google.com/github/")
-    facts.append(
-        f"[open in Colab]({colab}/blob/{tag}/notebooks/{path.name})"
-        if repository
-        else "Colab: the course has no public address yet"
-    )
+    link = colab_link(path)
+    facts.append(f"[open in Colab]({link})" if link else f"Colab: {NO_ADDRESS}")
     return " · ".join(facts)
 
 
@@ -159,11 +172,22 @@ def readme_rows() -> list[str]:
     return rows
 
 
+def readme_on_colab() -> str:
+    """The first line of the README's paragraph on Colab: a link to each lesson, or why none."""
+    links = [f"[{path.name[:2]}]({colab_link(path)})" for path in lessons() if colab_link(path)]
+    told = f"Open a lesson there: {', '.join(links)}." if links else f"No links: {NO_ADDRESS}."
+    return README_COLAB + told
+
+
 def write_readme() -> None:
-    """Exchanges the rows of lessons in the README's table."""
+    """Exchanges the rows of lessons in the README's table, and its links to Colab."""
     readme = NOTEBOOKS.parent / "README.md"
     lines = readme.read_text(encoding="utf-8").splitlines()
-    others = [line for line in lines if "](notebooks/" not in line or not line.startswith("| [")]
+    others = [
+        readme_on_colab() if line.startswith(README_COLAB) else line
+        for line in lines
+        if "](notebooks/" not in line or not line.startswith("| [")
+    ]
     at = others.index(README_TABLE) + 2
     write_text(readme, "\n".join([*others[:at], *readme_rows(), *others[at:]]) + "\n")
 

@@ -94,6 +94,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "widgets",
         "forecast",
         "doctor",
+        "colab",
     ]
     modules = {path.stem: path.read_text(encoding="utf-8") for path in COURSE.glob("cliplib/*.py")}
     assert set(modules) - {"__init__", "__main__"} == set(order)
@@ -104,20 +105,6 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
             imported += names.split(", ")
         for other in set(imported) & set(order):
             assert order.index(other) < order.index(name), f"{name} imports {other}, which is above"
-
-
-def test_floors_are_met_by_what_colab_has() -> None:
-    """Versions of Colab's list of 2026-08-19."""
-    colab = {
-        "torch": "2.11", "torchvision": "0.26", "timm": "1.0.28", "transformers": "5.15",
-        "pillow": "11.3", "matplotlib": "3.10", "pandas": "2.2.3", "ipywidgets": "7.7.1",
-        "kagglehub": "1.0.2",
-    }  # fmt: skip
-    floors = dict(re.findall(r"^(\w+)>=([\d.]+)", (COURSE / "requirements.txt").read_text(), re.M))
-    assert set(colab) <= set(floors)
-    for name, version in colab.items():
-        has, floor = ([int(n) for n in v.split(".")] for v in (version, floors[name]))
-        assert has >= floor, f"{name}: the floor {floors[name]} is above Colab's {version}"
 
 
 def test_bare_module_lists_the_commands() -> None:

@@ -1,5 +1,6 @@
 """Remaking a lesson: a whole one or none; and a kernel that dies is noticed."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -25,7 +26,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     notebooks.mkdir()
     (tmp_path / "cliplib").symlink_to(COURSE / "cliplib", target_is_directory=True)
     monkeypatch.setattr(rebuild, "NOTEBOOKS", notebooks)
-    readme = f"# A course\n\n{rebuild.README_TABLE}\n|---|---|---|---|\n\nThe end.\n"
+    readme = (
+        f"# A course\n\n{rebuild.README_TABLE}\n|---|---|---|---|\n\n**On Colab.** Old.\nThe end.\n"
+    )
     (tmp_path / "README.md").write_text(readme, encoding="utf-8")
     monkeypatch.setattr(rebuild, "ensure", lambda data: tmp_path)  # no book is needed here
     return notebooks
@@ -85,26 +88,80 @@ def test_what_only_a_live_kernel_shows_is_dropped() -> None:
     assert [output.text for output in cell.outputs] == ["a\nb\n"]
 
 
-@pytest.mark.parametrize("address", ["", "https://github.com/someone/course"])
-def test_the_address_gets_into_set_up_cell_and_badge(
+def test_an_address_gets_into_set_up_cells_badges_and_readme(tmp_path: Path) -> None:
+    """In a copy of the course, by the command that a maintainer types."""
+    for name in ("cliplib", "notebooks"):
+        shutil.copytree(COURSE / name, tmp_path / name, ignore=lambda *_: {"__pycache__"})
+    shutil.copy(COURSE / "README.md", tmp_path)
+    address = "https://github.com/someone/course.git"
+    table = f'[tool.course]\nrepository = "{address}"\ntag = "v1.0"\n\n[tool.ruff]\n'
+    (tmp_path / "pyproject.toml").write_text(table, encoding="utf-8")
+    command = [sys.executable, tmp_path / "notebooks" / "rebuild.py", "--frame"]
+    subprocess.run(command, check=True, capture_output=True)
+
+    colab = "https://colab.research.google.com/github/someone/course/blob/v1.0/notebooks/"
+    readme = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert rebuild.NO_ADDRESS not in readme and "\n**On Colab.** Open a lesson" in readme
+    made = sorted((tmp_path / "notebooks").glob("*.ipynb"))
+    assert len(made) == len(rebuild.lessons()) >= 6
+    for path in made:
+        cells = {cell.id: cell.source for cell in rebuild.read(path).cells}
+        assert f'\nREPOSITORY, TAG = "{address}", "v1.0"\n' in cells["setup"]
+        assert cells["facts"].endswith(f" · [open in Colab]({colab}{path.name})")
+        assert f"[{path.name[:2]}]({colab}{path.name})" in readme
+
+
+@pytest.mark.parametrize("end", ["", "/", ".git"])
+def test_the_end_of_an_address_does_not_matter(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuild, "course_address", lambda: (f"https://github.com/a/b{end}", "v1"))
+    link = "https://colab.research.google.com/github/a/b/blob/v1/notebooks/x.ipynb"
+    assert rebuild.colab_link(Path("x.ipynb")) == link
+
+
+@pytest.mark.parametrize("address", ["", "https://example.org/someone/course"])
+def test_without_an_address_on_github_there_is_no_badge(
     folder: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rebuild, "course_address", lambda: (address, "v1" if address else ""))
     path = put(folder, small_lesson())
+    assert rebuild.main(["--frame"]) == 0
     facts = rebuild.facts_line(path, rebuild.read(path))
-    assert f'REPOSITORY, TAG = "{address}"' in rebuild.setup_cell()
-    if address:
-        colab = "https://colab.research.google.com/github/someone/course/blob/v1/notebooks/"
-        assert f"]({colab}98_small.ipynb)" in facts
-    else:
-        assert "no public address yet" in facts
+    assert facts.endswith(f" · Colab: {rebuild.NO_ADDRESS}")
+    readme = (folder.parent / "README.md").read_text(encoding="utf-8")
+    assert f"\n**On Colab.** No links: {rebuild.NO_ADDRESS}.\nThe end.\n" in readme
 
 
-def test_the_set_up_cell_says_when_there_is_no_course(tmp_path: Path) -> None:
+def test_half_an_address_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuild, "COURSE", tmp_path)
+    half = '[tool.course]\nrepository = "https://github.com/someone/course"\ntag = ""\n'
+    (tmp_path / "pyproject.toml").write_text(half, encoding="utf-8")
+    with pytest.raises(SystemExit, match="must name repository and tag, or neither"):
+        rebuild.setup_cell()
+
+
+def run_setup_cell(folder: Path) -> str:
+    """What it says where it fails."""
     command = [sys.executable, "-c", rebuild.setup_cell()]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    if rebuild.course_address()[0] == "":
-        assert result.returncode == 1 and "no address to fetch it from is known" in result.stderr
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 1 and not list(folder.rglob("cliplib"))
+    return result.stderr
+
+
+def test_the_set_up_cell_says_when_there_is_no_course(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild, "course_address", lambda: ("", ""))
+    told = "cliplib is not here, and no address to fetch it from is known yet.\n"
+    assert run_setup_cell(tmp_path) == told
+
+
+def test_the_set_up_cell_says_why_no_clone_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = (tmp_path / "gone").as_uri()
+    monkeypatch.setattr(rebuild, "course_address", lambda: (gone, "v1"))
+    told = run_setup_cell(tmp_path)
+    assert told.startswith("No clone came; ") and "gone" in told and "Traceback" not in told
 
 
 def test_a_kernel_that_dies_is_noticed_at_once(tmp_path: Path) -> None:
