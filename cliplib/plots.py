@@ -34,11 +34,13 @@ def save(path: Path, dpi: int = 110) -> None:
     plt.close()
 
 
-def similarity_matrix(scores: np.ndarray, title: str = "") -> str:
+def similarity_matrix(
+    scores: np.ndarray, title: str = "", names: tuple[str, str] = ("picture", "caption")
+) -> str:
     """Cosines of pictures and captions; in a square matrix row i and column i are a pair.
 
     Shapes: scores (N, M), a row a picture, a column a caption (what `loss` makes; `retrieval` has
-    captions in its rows: give its transpose).
+    captions in its rows: give its transpose). `names` says what else rows and columns are.
     Raises: ValueError when it is no matrix of finite numbers.
     """
     scores = np.asarray(scores, float)
@@ -48,13 +50,13 @@ def similarity_matrix(scores: np.ndarray, title: str = "") -> str:
     aspect = "equal" if scores.shape[0] == scores.shape[1] else "auto"
     image = axes.imshow(scores, cmap="viridis", interpolation="nearest", aspect=aspect)
     axes.figure.colorbar(image, ax=axes, label="cosine similarity", shrink=0.9)
-    axes.set(xlabel="caption", ylabel="picture", title=title)
+    axes.set(xlabel=names[1], ylabel=names[0], title=title)
     for axis, count in ((axes.xaxis, scores.shape[1]), (axes.yaxis, scores.shape[0])):
         if count <= CELLS_WITH_NUMBERS:
             axis.set_ticks(range(count))
     if max(scores.shape) <= CELLS_WITH_NUMBERS:
         _write_numbers(axes, scores)
-    return _read_matrix(scores)
+    return _read_matrix(scores, names)
 
 
 def _write_numbers(axes: Axes, scores: np.ndarray) -> None:
@@ -64,11 +66,12 @@ def _write_numbers(axes: Axes, scores: np.ndarray) -> None:
         axes.text(column, row, f"{score:.2f}", ha="center", va="center", color=colour)
 
 
-def _read_matrix(scores: np.ndarray) -> str:
+def _read_matrix(scores: np.ndarray, names: tuple[str, str]) -> str:
     pictures, captions = scores.shape
     if pictures != captions or pictures == 1:
+        rows, columns = map(_count, scores.shape, names)
         return (
-            f"{_count(pictures, 'picture')} against {_count(captions, 'caption')}: the cosines run "
+            f"{rows} against {columns}: the cosines run "
             f"from {scores.min():.2f} to {scores.max():.2f}, {scores.mean():.2f} on average."
         )
     is_pair = np.eye(pictures, dtype=bool)

@@ -92,6 +92,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], P
     (bert / "pytorch_model.bin").write_bytes(b"\0" * 5_000_000)
     (bert / "onnx").mkdir()
     (bert / "onnx" / "model.json").write_text("{}")
+    vocabulary = made["someone/tiny-bert", OLD] / "vocab.txt"  # an older one, without dogs
+    vocabulary.write_text(vocabulary.read_text().replace("\ndog\n", "\nfrog\n"))
     made["timm/test_vit.r160_in1k", NEW] = root / "plain"
     save_for_hf(timm.create_model("test_vit"), root / "plain", safe_serialization=True)
     return made
@@ -192,6 +194,7 @@ def test_the_revision_of_the_profile_reaches_both_towers(
     changes = {"image_revision": revision, "text_revision": revision}
     weights, said, _ = load(tmp_path, **changes)
     assert said.count("Downloading") == 2
+    assert weights["words"] == "[CLS] a d ##o ##g [SEP]", "the tokenizer is of that revision too"
     for tower, repository in (("image", "timm/tiny_vit"), ("text", "someone/tiny-bert")):
         assert weights[f"{tower}_encoder_revision"] == OLD
         assert weights[f"{tower}_encoder_sha256"] == hash_of(hub, repository, "v1")

@@ -70,6 +70,13 @@ def test_matrix_shows_what_its_axes_and_colours_mean() -> None:
     np.testing.assert_array_equal(matrix.images[0].get_array(), THREE_PAIRS)
 
 
+def test_matrix_of_other_things_names_them() -> None:
+    told = plots.similarity_matrix(np.ones((2, 1)), names=("sentence", "word"))
+    assert told.startswith("2 sentences against 1 word: ")
+    matrix, _ = plt.gcf().axes
+    assert (matrix.get_ylabel(), matrix.get_xlabel()) == ("sentence", "word")
+
+
 def test_numbers_stand_in_the_cells_of_small_matrices_alone() -> None:
     plots.similarity_matrix(THREE_PAIRS)
     written = {text.get_position(): text.get_text() for text in plt.gcf().axes[0].texts}
