@@ -65,7 +65,9 @@ def test_a_whole_run_of_the_tiny_towers_names_their_weights(
 ) -> None:
     monkeypatch.setenv("CLIPLIB_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(picturebook, "SPLIT_SIZES", {"train": 16, "val": 8, "test": 8, "unseen": 8})
-    profile = replace(tiny, data="picturebook", batch_size=8, epochs=1, image_revision=COMMIT)
+    profile = replace(
+        tiny, data="picturebook", batch_size=8, epochs=1, head_epochs=0, image_revision=COMMIT
+    )
     metrics = train(profile, tmp_path / "run", test=False, progress=False)
     assert metrics["image_encoder_revision"] == metrics["text_encoder_revision"] == COMMIT
     assert len(metrics["image_encoder_sha256"]) == len(metrics["text_encoder_sha256"]) == 64
@@ -102,7 +104,7 @@ def full_size_home(tmp_path: Path) -> Iterator[Path]:
 def test_the_full_size_pair_trains_a_step_is_saved_and_resumed(
     full_size_home: Path, six_pairs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    profile = replace(ORIGINAL, data=str(six_pairs), batch_size=4, epochs=2)
+    profile = replace(ORIGINAL, data=str(six_pairs), batch_size=4, epochs=2, head_epochs=0)
     done = subprocess.run(
         [sys.executable, "tests/full_size_proof.py", json.dumps(asdict(profile)),
          str(full_size_home / "run")],
