@@ -2,7 +2,7 @@
 the README's table.
 
     python notebooks/rebuild.py            every lesson
-    python notebooks/rebuild.py 03 05      these
+    python notebooks/rebuild.py 03 04b     these
     python notebooks/rebuild.py --frame    set-up cells and facts lines only, nothing is run
 
 A lesson is replaced when its run is whole, and not before.
@@ -146,14 +146,19 @@ def facts_line(path: Path, notebook: NotebookNode) -> str:
 
 
 def neighbours(path: Path) -> tuple[Path | None, Path | None]:
-    """The lessons whose numbers come before and after, where they are there."""
-    number = int(path.name[:2])
-    at = {int(other.name[:2]): other for other in lessons()}
-    return at.get(number - 1), at.get(number + 1)
+    """The lessons before and after, where they are there."""
+    in_order = [None, *lessons(), None]
+    at = in_order.index(path)
+    return in_order[at - 1], in_order[at + 1]
 
 
 def title(path: Path) -> str:
     return read(path).cells[0].source.splitlines()[0].removeprefix("# ")
+
+
+def number(path: Path) -> str:
+    """As the title has it: "03", or "04b" for a lesson's second half."""
+    return title(path).partition(" · ")[0]
 
 
 def _link(path: Path) -> str:
@@ -291,14 +296,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("numbers", nargs="*", help="lessons to run, such as 03; default: all")
     parser.add_argument("--frame", action="store_true", help="run nothing, write frames only")
     chosen = parser.parse_args(arguments)
-    there = {path.name[:2] for path in lessons()}
+    there = {number(path) for path in lessons()}
     unknown = sorted(set(chosen.numbers) - there)
     if unknown:
         print(f"There is no lesson {', '.join(unknown)}; there are {', '.join(sorted(there))}.")
         return 1
     for path in lessons():
         notebook = read(path)
-        if not chosen.frame and (not chosen.numbers or path.name[:2] in chosen.numbers):
+        if not chosen.frame and (not chosen.numbers or number(path) in chosen.numbers):
             write_frame(path, notebook)
             notebook.metadata["course"]["seconds"] = run(notebook)
             normalise(notebook)

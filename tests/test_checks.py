@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_notebooks import LESSONS, of_type, prose
+from test_notebooks import LESSONS, of_type, prose, rebuild
 
 from cliplib import checks
 from cliplib.config import data_root
 
-lesson = pytest.mark.parametrize("name", [n for n in LESSONS if checks.EXERCISES.get(n[:2])])
+NUMBERS = {path.name: rebuild.number(path) for path in rebuild.lessons()}
+
+lesson = pytest.mark.parametrize("name", [n for n in LESSONS if NUMBERS[n] in checks.EXERCISES])
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,7 @@ def namespace_of(name: str) -> dict[str, object]:
 
 def checker_calls(name: str) -> list[str]:
     """The cells that call a checker, in order: `lesson03.clip_loss(clip_loss)`."""
-    call = re.compile(rf"^lesson{name[:2]}\.\w+\(\w+\)$", re.MULTILINE)
+    call = re.compile(rf"^lesson{NUMBERS[name]}\.\w+\(\w+\)$", re.MULTILINE)
     return [found for cell in of_type(LESSONS[name], "code") for found in call.findall(cell.source)]
 
 
@@ -73,13 +75,13 @@ def test_untouched_stubs_are_not_attempted(name: str, capsys: pytest.CaptureFixt
 @lesson
 def test_the_lessons_solutions_pass(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     calls = checker_calls(name)
-    assert len(calls) == checks.EXERCISES[name[:2]]
+    assert len(calls) == checks.EXERCISES[NUMBERS[name]]
     for solution, call in zip(solutions(name), calls, strict=True):
         names = namespace_of(name)
         exec(solution, names)
         exec(call, names)
         assert re.fullmatch(r"\[x\] passed (\d+) of \1\n", capsys.readouterr().out), call
-    expected = {f"{name[:2]}.{i + 1}" for i in range(len(calls))}
+    expected = {f"{NUMBERS[name]}.{i + 1}" for i in range(len(calls))}
     assert checks.passed() == expected
 
 

@@ -52,10 +52,11 @@ def test_every_cell_runs_in_the_original_profile(
     assert all(cell.execution_count for cell in code)
     printed = "".join(output.get("text", "") for cell in code for output in cell.outputs)
     assert "profile original, flickr8k" in printed
-    assert len(kaggle.calls("DownloadDataset")) == 1, "the first lesson brings it, the next find it"
+    assert len(kaggle.calls("DownloadDataset")) <= 1, "one lesson brings it, the next find it"
 
 
 def test_the_run_of_lesson_04_is_what_lesson_05_found(kaggle: Kaggle) -> None:
+    assert len(kaggle.calls("DownloadDataset")) == 1
     folder = Path(os.environ["CLIPLIB_DATA"]) / "runs" / "original"
     assert (folder / "metrics.json").is_file()
     assert "hf-hub:timm" in (folder / "profile.json").read_text(encoding="utf-8")
