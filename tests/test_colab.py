@@ -59,7 +59,7 @@ def test_colab_has_all_that_lessons_and_cliplib_import() -> None:
     has, distributions, met = colab_packages(), packages_distributions(), set()
     for file, source in sources().items():
         for module in imported(source) - sys.stdlib_module_names - {"cliplib"} - COLABS_OWN:
-            packages = {same(name) for name in distributions[module]}
+            packages = {same(name) for name in distributions.get(module, [module])}
             assert packages & set(has), f"{file} imports {module}, which Colab does not have"
             met |= packages
     assert {"torch", "timm", "transformers", "pillow", "pandas", "matplotlib"} <= met
@@ -156,6 +156,26 @@ def test_what_is_too_old_is_kept_and_named(
     colab.prepare("quick", cloned=True)
     assert re.search(r"older than lessons expect: torch \S+ \(below 99\.0\)\.$",
                      capsys.readouterr().out)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "told"),
+    [
+        (
+            1,
+            "No module named pip\n",
+            r"what was here is as it was\. pip said: No module named pip$",
+        ),
+        (0, "", r"was installed but cannot be found yet: restart the kernel"),
+    ],
+)
+def test_an_installation_that_came_to_nothing_is_told(
+    without_a_package: None, status: int, said: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip = subprocess.CompletedProcess([], status, stdout="", stderr=said)
+    monkeypatch.setattr(colab.subprocess, "run", lambda *command, **options: pip)
+    with pytest.raises(RuntimeError, match=told):
+        colab.prepare("quick", cloned=True)
 
 
 def make_wheel(folder: Path, name: str, version: str, requires: str = "") -> Path:
