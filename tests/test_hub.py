@@ -24,7 +24,7 @@ from cliplib.hub import CONFIG, WEIGHTS, fetch, weights_in, weights_used
 NEW, OLD = "ab" * 20, "cd" * 20  # commits: what main names, and the tag v1
 TINY = replace(
     ORIGINAL, image_encoder="hf-hub:timm/tiny_vit", text_encoder="someone/tiny-bert",
-    image_revision="", text_revision="",
+    image_revision="", text_revision="", head_epochs=0,
 )  # fmt: skip
 
 LOADS = """

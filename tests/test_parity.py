@@ -54,7 +54,7 @@ def profile(request: pytest.FixtureRequest, tmp_path: Path) -> Profile:
     tiny_bert(tmp_path)
     return replace(
         ORIGINAL, image_encoder="test_vit", image_size=160, image_pretrained=False,
-        text_encoder=str(tmp_path),
+        text_encoder=str(tmp_path), head_epochs=0,
     )  # fmt: skip
 
 
