@@ -352,7 +352,7 @@ def test_ctrl_c_is_told_once_and_leaves_nothing(tmp_path: Path) -> None:
     os.killpg(command.pid, signal.SIGINT)  # as a terminal does: to all its processes
     told = command.communicate(timeout=60)[1]
     assert command.returncode == 130
-    assert told.splitlines()[-1].startswith("Interrupted. Nothing half-made is left")
+    assert told.splitlines()[-1].startswith("Interrupted. Nothing half-made is taken for whole")
     assert "Traceback" not in told
     assert not list(tmp_path.iterdir())
 
