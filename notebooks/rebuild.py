@@ -179,7 +179,7 @@ def readme_rows() -> list[str]:
 
 def readme_on_colab() -> str:
     """The first line of the README's paragraph on Colab: a link to each lesson, or why none."""
-    links = [f"[{path.name[:2]}]({colab_link(path)})" for path in lessons() if colab_link(path)]
+    links = [f"[{number(path)}]({colab_link(path)})" for path in lessons() if colab_link(path)]
     told = f"Open a lesson there: {', '.join(links)}." if links else f"No links: {NO_ADDRESS}."
     return README_COLAB + told
 

@@ -164,6 +164,8 @@ def test_saved_bytes_are_counted_once_and_without_weights(taught: dict) -> None:
     # the first layer keeps its input, tanh its output, which is the last one's input as well
     assert taught["saved_bytes"](layers, layers, inputs) == 4 * (5 * 8 + 5 * 16)
     assert taught["saved_bytes"](layers, layers, inputs.repeat(2, 1)) == 8 * (5 * 8 + 5 * 16)
+    views = inputs.requires_grad_(), inputs.view(8, 5)
+    assert taught["saved_bytes"](layers, lambda a, b: a * b.view(5, 8), *views) == inputs.nbytes
 
 
 def test_what_is_computed_again_is_not_saved(taught: dict) -> None:

@@ -12,8 +12,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from test_notebooks import COURSE, rebuild
 
 
-def small_lesson(*code: str) -> NotebookNode:
-    frame = [new_markdown_cell("# 98 · A lesson", id="title"), new_markdown_cell("", id="facts")]
+def small_lesson(*code: str, title: str = "98 · A lesson") -> NotebookNode:
+    frame = [new_markdown_cell(f"# {title}", id="title"), new_markdown_cell("", id="facts")]
     cells = [new_code_cell("", id="setup"), *map(new_code_cell, code)]
     exercise = new_markdown_cell("### Exercise 1 · Add (level 1, 7 minutes)")
     course = {"needs": "no GPU", "seconds": 0}
@@ -34,8 +34,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return notebooks
 
 
-def put(folder: Path, lesson: NotebookNode) -> Path:
-    path = folder / "98_small.ipynb"
+def put(folder: Path, lesson: NotebookNode, name: str = "98_small.ipynb") -> Path:
+    path = folder / name
     path.touch()
     rebuild.write(path, lesson)
     return path
@@ -63,6 +63,21 @@ def test_a_lesson_that_breaks_is_left_as_it_was(folder: Path) -> None:
     with pytest.raises(Exception, match="ZeroDivisionError"):
         rebuild.main(["98"])
     assert path.read_bytes() == before and list(folder.iterdir()) == [path]
+
+
+def test_the_second_half_of_a_lesson_has_its_own_number_and_place(folder: Path) -> None:
+    first = put(folder, small_lesson("1"))
+    second = put(folder, small_lesson("1", title="98b · More"), "98_small_more.ipynb")
+    third = put(folder, small_lesson("1", title="99 · The end"), "99_end.ipynb")
+    assert rebuild.main(["98b"]) == 0
+    ran = {path: rebuild.read(path).cells[3].execution_count for path in (first, second, third)}
+    assert ran == {first: None, second: 2, third: None}
+    facts = [rebuild.read(path).cells[1].source for path in (first, second, third)]
+    assert "next: [98b · More](98_small_more.ipynb)" in facts[0] and "before" not in facts[0]
+    assert (
+        "before: [98 · A lesson](98_small.ipynb) · next: [99 · The end](99_end.ipynb)" in facts[1]
+    )
+    assert "before: [98b · More](98_small_more.ipynb)" in facts[2] and "next" not in facts[2]
 
 
 def test_an_unknown_number_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +123,7 @@ def test_an_address_gets_into_set_up_cells_badges_and_readme(tmp_path: Path) -> 
         cells = {cell.id: cell.source for cell in rebuild.read(path).cells}
         assert f'\nREPOSITORY, TAG = "{address}", "v1.0"\n' in cells["setup"]
         assert cells["facts"].endswith(f" · [open in Colab]({colab}{path.name})")
-        assert f"[{path.name[:2]}]({colab}{path.name})" in readme
+        assert f"[{rebuild.number(path)}]({colab}{path.name})" in readme
 
 
 @pytest.mark.parametrize("end", ["", "/", ".git"])
