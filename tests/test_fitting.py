@@ -337,3 +337,18 @@ def test_the_first_layers_can_stay_as_they_are(encoder: str, first: tuple[str, .
     assert len(names) >= 4 and all(n.startswith((*first, "bn1", "norm_pre")) for n in names)
     whole = begin(profile)
     assert all(p.requires_grad for p in whole.model.parameters())
+
+
+def test_two_pairs_are_the_fewest_that_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        room_for(2, patch, torch.OutOfMemoryError)
+        assert fit_to_memory(begin(TINY), progress=False).profile.batch_size == 2
+    room_for(1, monkeypatch, torch.OutOfMemoryError)
+    with pytest.raises(trainer.OutOfMemory, match="now 2"):
+        fit_to_memory(begin(TINY), progress=False)
+
+
+def test_a_run_whose_last_epoch_is_over_is_finished_whatever_the_time(tmp_path: Path) -> None:
+    once = replace(TINY, epochs=1)
+    train.train(once, tmp_path / "run", test=False, progress=False, max_minutes=1e-6)
+    assert (tmp_path / "run" / "metrics.json").is_file()
