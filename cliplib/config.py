@@ -194,7 +194,7 @@ LAPTOP_TUNED = replace(
     LAPTOP,
     name="laptop-tuned",
     image_frozen=False,
-    image_layers_frozen=4,  # the stem and three of seven blocks: the largest maps, half of the time
+    image_layers_frozen=4,  # the stem and three of seven blocks, whose maps are the largest
     image_part=0.5,
     text_frozen=False,
     epochs=4,

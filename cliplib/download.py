@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from cliplib import flickr8k, kaggle
+from cliplib import flickr8k
 from cliplib.config import data_folder, data_root, found_elsewhere
 from cliplib.flickr8k import Damaged, require_space, require_whole, unpack
 from cliplib.layout import fingerprint
@@ -32,6 +32,8 @@ def find_archive(folder: Path) -> Path | None:
 
 def places() -> dict[str, bool]:
     """Where `fetch` looks before it downloads, in order, and whether anything is there."""
+    from cliplib import kaggle  # here, for its library takes long to import
+
     folder = data_folder("flickr8k")
     return {
         "CLIPLIB_FLICKR8K, or flickr8k/ in the data folder": folder.exists(),
@@ -58,6 +60,8 @@ def fetch(source: str = "kaggle", progress: bool = True) -> Path:
         if source == "hub":
             _from_hub(folder, progress)
         else:
+            from cliplib import kaggle  # here, for its library takes long to import
+
             folder = kaggle.mounted() or kaggle.download()
             _check_and_remember(folder, progress)
     return folder
@@ -97,8 +101,8 @@ def _from_hub(folder: Path, progress: bool) -> None:
         raise DataError(
             f"{MIRROR} cannot be had from the model hub ({type(error).__name__}: {first}). Is this "
             "computer online, and HF_HUB_OFFLINE not set? What came is kept: the next call goes on "
-            f"from there. Without it: download {kaggle.PAGE} in a browser and place the archive as "
-            f"{folder.with_name('flickr8k.zip')}."
+            f"from there. Without it: download {flickr8k.PAGE} in a browser and place the archive "
+            f"as {folder.with_name('flickr8k.zip')}."
         ) from None
     try:
         unpack(images, folder, progress, captions)

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from cliplib.layout import PICTURE_SUFFIXES, read_captions
 from cliplib.pictures import DataError, check_pictures, summarise
 
+PAGE = "https://www.kaggle.com/datasets/adityajn105/flickr8k"
 SPARE = 100_000_000  # bytes that stay free on the disk
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError)
 

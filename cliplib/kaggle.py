@@ -26,7 +26,6 @@ from cliplib.flickr8k import BROKEN_ZIP, disk_fault, require_space
 from cliplib.pictures import DataError
 
 HANDLE = "adityajn105/flickr8k/versions/1"  # with its version: so it is found without asking
-PAGE = "https://www.kaggle.com/datasets/adityajn105/flickr8k"
 TIMEOUT = (5, 30)  # seconds to connect, and of silence in an answer
 WAITS = (1, 4)  # seconds before another try, when one brought nothing
 REFUSED, ABSENT, BUSY = (401, 403), 404, 429
@@ -36,8 +35,8 @@ def ways_out() -> str:
     """What to do when Kaggle gives nothing."""
     size = flickr8k.CONTENTS.archive / 1e9
     return (
-        f"Two ways out: download {PAGE} in a browser ({size:.1f} GB) and place the archive as "
-        f"{data_root() / 'flickr8k.zip'}; or take the same files from the model hub with "
+        f"Two ways out: download {flickr8k.PAGE} in a browser ({size:.1f} GB) and place the "
+        f"archive as {data_root() / 'flickr8k.zip'}; or take the same files from the model hub with "
         "`python -m cliplib.data flickr8k --from hub`."
     )
 

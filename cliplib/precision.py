@@ -10,7 +10,7 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """The number format of a profile's `precision` on a device.
 
     "auto" is bfloat16 on a GPU that has it in hardware, float16 on an older one (such as the T4),
-    and float32 elsewhere: a CPU is many times slower in half precision.
+    and float32 elsewhere: many CPUs are far slower in half precision.
     Raises: ValueError for a name that is neither "auto" nor a format of torch.
     """
     if name == "auto":

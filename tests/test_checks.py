@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_notebooks import LESSONS, of_type, prose, rebuild
+from test_notebooks import LESSONS, namespace, of_type, prose, rebuild
 
 from cliplib import checks
 from cliplib.config import data_root
@@ -60,6 +60,14 @@ def stubs(name: str) -> list[str]:
 def solutions(name: str) -> list[str]:
     folded = r"<summary>Solution</summary>\s*```python\n(.*?)```"
     return re.findall(folded, prose(LESSONS[name]), re.DOTALL)
+
+
+def taught_by(name: str) -> dict[str, object]:
+    """The functions of a lesson's cells, its stubs replaced by its solutions."""
+    names = namespace(LESSONS[name])
+    for solution in solutions(name):
+        exec(solution, names)
+    return names
 
 
 @lesson

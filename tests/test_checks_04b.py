@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_checks import expect_hint, solutions, wrong_answers
-from test_notebooks import LESSONS, namespace
+from test_checks import expect_hint, taught_by, wrong_answers
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -114,11 +113,7 @@ def test_a_wrong_answer_gets_the_right_hint(
 
 @pytest.fixture(scope="module")
 def taught() -> dict[str, object]:
-    """The functions of the lesson's cells, its stubs replaced by its solutions."""
-    names = namespace(LESSONS[NAME])
-    for solution in solutions(NAME):
-        exec(solution, names)
-    return names
+    return taught_by(NAME)
 
 
 def test_utilisation_is_the_librarys(taught: dict, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,5 +219,5 @@ def test_a_hub_that_has_it_not_is_a_sentence_within_seconds(tmp_path: Path, onli
         done = from_hub(hub.address if online else "http://127.0.0.1:9", tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "cannot be had from the model hub" in done.stderr
-    assert kaggle.PAGE in done.stderr and str(tmp_path / "data" / "flickr8k.zip") in done.stderr
+    assert flickr8k.PAGE in done.stderr and str(tmp_path / "data" / "flickr8k.zip") in done.stderr
     assert time.perf_counter() - started < 20, "the hub's own client would go on asking"

@@ -3,8 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from test_checks import solutions
-from test_notebooks import LESSONS, namespace
+from test_checks import taught_by
 
 from cliplib.loss import contrastive_loss, loss_floor, similarity_logits
 
@@ -14,11 +13,7 @@ LOGIT_SCALE = torch.tensor(14.3, dtype=torch.float64)
 
 @pytest.fixture(scope="module")
 def taught() -> dict[str, object]:
-    """The functions of the lesson's cells, its stubs replaced by its solutions."""
-    names = namespace(LESSONS[NAME])
-    for solution in solutions(NAME):
-        exec(solution, names)
-    return names
+    return taught_by(NAME)
 
 
 def features(seed: int) -> torch.Tensor:
