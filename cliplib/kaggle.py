@@ -36,8 +36,8 @@ def ways_out() -> str:
     size = flickr8k.CONTENTS.archive / 1e9
     return (
         f"Two ways out: download {flickr8k.PAGE} in a browser ({size:.1f} GB) and place the "
-        f"archive as {data_root() / 'flickr8k.zip'}; or take the same files from the model hub with "
-        "`python -m cliplib.data flickr8k --from hub`."
+        f"archive as {data_root() / 'flickr8k.zip'}; or take the same files from the model hub "
+        "with `python -m cliplib.data flickr8k --from hub`."
     )
 
 
