@@ -129,7 +129,7 @@ class PictureStore:
             yield from ahead(self.batch, rows_of_batches)
             return
         for pixels in ahead(lambda rows: self._for_transfer(rows, device), rows_of_batches):
-            yield self.transform.normalise(pixels.to(device, non_blocking=True))
+            yield self.transform.normalise(pixels.to(device, non_blocking=pixels.is_pinned()))
 
     def _for_transfer(self, rows: np.ndarray, device: torch.device) -> Tensor:
         pixels = torch.from_numpy(self.uint8(rows))  # (B, H, W, 3)
