@@ -179,17 +179,6 @@ def contiguous(trainer: Trainer) -> None:
     trainer.model.to(memory_format=torch.contiguous_format)
 
 
-def waits_each_step(trainer: Trainer) -> None:
-    step = trainer._try_step
-
-    def and_wait(*batch: object) -> dict[str, Tensor | float]:
-        found = step(*batch)
-        found["loss"].item()
-        return found
-
-    trainer._try_step = and_wait
-
-
 class FloatStore:
     """Pictures normalised on the CPU and sent as float32: four times the bytes."""
 
@@ -371,7 +360,6 @@ def run(what: list[str], profile: Profile, model: CLIP, split: Split) -> None:
             ("attention written out", plain_attention),
             ("AdamW not fused", not_fused),
             ("not channels last", contiguous),
-            ("waits after each step", waits_each_step),
         ):
             measure(title, half, model, split, prepare=prepare)
         measure("activations computed again", replace(half, gradient_checkpointing=True), model,
