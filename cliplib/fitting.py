@@ -18,6 +18,9 @@ from cliplib.model import CLIP
 from cliplib.trainer import OutOfMemory, Split, Trainer
 
 
+REHEARSED = {"cuda": 15}  # steps; a GPU is set up in its first few, not in the very first alone
+
+
 class TimeIsUp(RuntimeError):
     """Training stopped before its end because it was given so many minutes; it can be resumed."""
 
@@ -53,7 +56,7 @@ def fit_to_memory(trainer: Trainer, progress: bool = True) -> Trainer:
     """
     while True:
         try:
-            step = trainer.rehearse()
+            step = trainer.rehearse(REHEARSED.get(trainer.device.type, 3))
             break
         except OutOfMemory:
             pairs = trainer.profile.batch_size // 2
