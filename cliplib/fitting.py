@@ -17,7 +17,6 @@ from cliplib.meter import in_words
 from cliplib.model import CLIP
 from cliplib.trainer import OutOfMemory, Split, Trainer
 
-
 REHEARSED = {"cuda": 15}  # steps; a GPU is set up in its first few, not in the very first alone
 
 

@@ -224,6 +224,12 @@ def freeze(profile: Profile, which: str | None) -> Profile:
     return replace(profile, image_frozen=which == "image", text_frozen=False)
 
 
+def how_to_go_on(out: Path) -> str:
+    if (out / STATE).exists():
+        return f"Go on with: python -m cliplib.train --resume --out {out}"
+    return "No epoch was finished: give the same command again. What encoders said is kept."
+
+
 def main(arguments: list[str] | None = None) -> int:
     try:
         chosen = read_arguments(arguments)
@@ -236,8 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(told)
             return 0
         except KeyboardInterrupt:
-            again = f"python -m cliplib.train --resume --out {out}"
-            print(f"\nInterrupted. Go on with: {again}", file=sys.stderr)
+            print(f"\nInterrupted. {how_to_go_on(out)}", file=sys.stderr)
             return 130
     except (OSError, ValueError, NotANumber, OutOfMemory) as error:
         print(error, file=sys.stderr)

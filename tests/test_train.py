@@ -274,6 +274,10 @@ def test_an_interrupted_command_says_how_to_go_on(
 
     monkeypatch.setattr(train, "train", interrupted)
     assert train.main(["--out", str(tmp_path / "run")]) == 130
+    assert "give the same command again" in capsys.readouterr().err, "nothing to resume yet"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / trainer.STATE).touch()
+    assert train.main(["--out", str(tmp_path / "run")]) == 130
     assert f"--resume --out {tmp_path / 'run'}" in capsys.readouterr().err
 
 
