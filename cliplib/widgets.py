@@ -5,12 +5,20 @@ Sliders have no accessible name in JupyterLab, so each is linked with a labelled
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
+from PIL.Image import Image, fromarray
+
+from cliplib.pictures import open_rgb
+from cliplib.plots import Picture
 
 LOWEST, HIGHEST = 0.01, 2.0  # temperatures to choose from
 
@@ -60,8 +68,21 @@ def _read(own: np.ndarray, temperature: float) -> str:
     )
 
 
-def temperature_slider(cosines: np.ndarray, temperature: float = 0.07) -> None:
-    """The same figure under a slider and a number field for the temperature."""
+def picture_html(picture: Picture, alt: str, side: int) -> str:
+    """An <img> that carries its picture with it, its longer side of so many pixels at most."""
+    if isinstance(picture, Path):
+        small = open_rgb(picture, side)
+    else:
+        small = picture.copy() if isinstance(picture, Image) else fromarray(picture)
+    small.thumbnail((side, side))
+    data = io.BytesIO()
+    small.save(data, "PNG")
+    code = base64.b64encode(data.getvalue()).decode()
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{code}">'
+
+
+def temperature_control(temperature: float) -> tuple[ipywidgets.HBox, ipywidgets.BoundedFloatText]:
+    """A slider and a number field that move together, and the field alone, whose value counts."""
     slider = ipywidgets.FloatLogSlider(
         value=temperature, base=10, min=np.log10(LOWEST), max=np.log10(HIGHEST), step=0.01,
         readout=False, description="temperature", continuous_update=False,
@@ -72,6 +93,12 @@ def temperature_slider(cosines: np.ndarray, temperature: float = 0.07) -> None:
     )
     ipywidgets.dlink((slider, "value"), (field, "value"), lambda value: round(value, 3))
     ipywidgets.dlink((field, "value"), (slider, "value"))
+    return ipywidgets.HBox([slider, field]), field
+
+
+def temperature_slider(cosines: np.ndarray, temperature: float = 0.07) -> None:
+    """The same figure under a slider and a number field for the temperature."""
+    control, field = temperature_control(temperature)
 
     def redraw(temperature: float) -> None:
         sentence = draw_temperatures(cosines, [temperature])
@@ -79,4 +106,4 @@ def temperature_slider(cosines: np.ndarray, temperature: float = 0.07) -> None:
         print(sentence)
 
     figure = ipywidgets.interactive_output(redraw, {"temperature": field})
-    display(ipywidgets.VBox([ipywidgets.HBox([slider, field]), figure]))
+    display(ipywidgets.VBox([control, figure]))
