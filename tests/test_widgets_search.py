@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import ipywidgets
 import pytest
 
 from cliplib import widgets_search
+from cliplib.captions import SKY_WORDS
 from cliplib.checkpoint import Run, load_run, shipped_checkpoint
 from cliplib.data import ensure, load_pairs
 from cliplib.drawing import draw
@@ -121,3 +123,15 @@ def test_another_choice_draws_another_scene_and_judges_anew(
     empty = picture.value
     place.children[0].value = "night"
     assert picture.value != empty
+
+
+def test_a_caption_counts_as_false_only_when_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a scene that differs in its sky alone, what leaves the sky out is still true."""
+    monkeypatch.setattr(
+        widgets_search, "_changed", lambda scene, random: replace(scene, sky="night")
+    )
+    captions = captions_to_judge(compose("red boat", sky="rainbow", ground="sea"), each=8)
+    skies = [
+        any(words in caption.lower() for words in SKY_WORDS["night"]) for caption, _ in captions[8:]
+    ]
+    assert all(skies)
