@@ -130,7 +130,7 @@ def test_a_caption_counts_as_false_only_when_it_is(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         widgets_search, "_changed", lambda scene, random: replace(scene, sky="night")
     )
-    captions = captions_to_judge(compose("red boat", sky="rainbow", ground="sea"), each=8)
+    captions = captions_to_judge(compose("red boat", sky="rainbow", ground="sea"), each=30)
     skies = [
         any(words in caption.lower() for words in SKY_WORDS["night"]) for caption, _ in captions[8:]
     ]
