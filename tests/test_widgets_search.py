@@ -132,6 +132,7 @@ def test_a_caption_counts_as_false_only_when_it_is(monkeypatch: pytest.MonkeyPat
     )
     captions = captions_to_judge(compose("red boat", sky="rainbow", ground="sea"), each=30)
     skies = [
-        any(words in caption.lower() for words in SKY_WORDS["night"]) for caption, _ in captions[8:]
+        any(words in caption.lower() for words in SKY_WORDS["night"])
+        for caption, _ in captions[30:]
     ]
     assert all(skies)
