@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from cliplib.data import ensure, list_images, load_pairs
-from cliplib.layout import read_captions
+from cliplib.layout import is_picture, read_captions
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Gallery:
     """Pictures to search; `captions` has a picture's own where there are any."""
 
     title: str
+    folder: Path  # that holds them, some perhaps in folders of their own
     paths: list[Path]
     captions: dict[str, list[str]]  # by file name
 
@@ -21,15 +23,26 @@ class Gallery:
 def find_gallery(data: str, folder: Path | None, split: str | None) -> Gallery:
     """A split of a data set, or all pictures of any folder, with or without captions.
 
+    A folder that is no data set is searched with all folders inside it, hidden ones left out.
     Raises: DataError when there are none.
     """
     if folder is not None and split is None:
-        has_captions = (folder / "captions.txt").is_file() and (folder / "Images").is_dir()
-        captions = read_captions(folder)[0] if has_captions else {}
-        return Gallery(str(folder), list_images(folder), captions)
+        if (folder / "captions.txt").is_file() and (folder / "Images").is_dir():
+            captions = read_captions(folder)[0]
+            return Gallery(str(folder), folder / "Images", list_images(folder), captions)
+        return Gallery(str(folder), folder, _pictures_below(folder), {})
     pairs = load_pairs(folder or ensure(data), split or "test")
     captions = {
         name: [pairs.captions[row] for row in pairs.captions_of(image_row)]
         for image_row, name in enumerate(pairs.images)
     }
-    return Gallery(f"{pairs.folder}, split {pairs.split}", pairs.paths(), captions)
+    title = f"{pairs.folder}, split {pairs.split}"
+    return Gallery(title, pairs.folder / "Images", pairs.paths(), captions)
+
+
+def _pictures_below(folder: Path) -> list[Path]:
+    paths = []
+    for here, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        paths += [Path(here, name) for name in names if is_picture(name)]
+    return sorted(paths) or list_images(folder)  # which says what is missing

@@ -102,6 +102,11 @@ def split_names(folder: Path) -> dict[str, tuple[str, ...]]:
     return splits
 
 
+def is_picture(name: str) -> bool:
+    """Whether a file is one, by its name; a hidden one is not."""
+    return Path(name).suffix.lower() in PICTURE_SUFFIXES and not name.startswith(".")
+
+
 def list_images(folder: Path) -> list[Path]:
     """A folder's pictures, captioned or not, sorted by name: those in its Images/, if it has one.
 
@@ -111,11 +116,7 @@ def list_images(folder: Path) -> list[Path]:
     inner = folder / "Images" if (folder / "Images").is_dir() else folder
     if not inner.is_dir():
         raise DataError(f"There is no folder {folder}. Is the path right?")
-    paths = [
-        path
-        for path in inner.iterdir()
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
-    ]
+    paths = [path for path in inner.iterdir() if is_picture(path.name)]
     if not paths:
         expected = " ".join(sorted(PICTURE_SUFFIXES))
         raise DataError(f"{inner} holds no picture; expected files that end in one of {expected}.")

@@ -156,3 +156,19 @@ def find_damaged(
             pool.map(fault, paths), total=len(paths), desc="opening pictures", disable=not progress
         )
         return {path: sentence for path, sentence in zip(paths, bar, strict=True) if sentence}
+
+
+def load_sound(
+    paths: Sequence[Path], transform: ImageTransform, pool: ThreadPoolExecutor
+) -> tuple[dict[Path, np.ndarray], list[str]]:
+    """Each sound picture's pixels, (size, size, 3) uint8, and a sentence for each damaged one."""
+
+    def load(path: Path) -> np.ndarray | str:
+        try:
+            return transform.load(path)
+        except DataError as error:
+            return str(error)
+
+    found = dict(zip(paths, pool.map(load, paths), strict=True))
+    pixels = {path: one for path, one in found.items() if isinstance(one, np.ndarray)}
+    return pixels, [one for one in found.values() if isinstance(one, str)]

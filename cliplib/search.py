@@ -1,6 +1,6 @@
 """Finds pictures by words, by a picture or by both, and captions for a picture.
 
-The encoders' features of a gallery are kept on disk, keyed by weights, files and transform.
+What the image encoder makes of a folder's pictures is kept in an index on disk (`cliplib.index`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from cliplib.checkpoint import Run, find_run, load_run, load_threshold
 from cliplib.config import PROFILES, data_root, get_profile
 from cliplib.data import TokenTable
 from cliplib.encoders import pick_device
-from cliplib.features import caption_features, picture_features
+from cliplib.features import FeatureTable, caption_features
 from cliplib.gallery import Gallery, find_gallery
+from cliplib.index import PART, index_pictures
 from cliplib.model import CLIP
-from cliplib.pictures import open_rgb
+from cliplib.pictures import DataError, open_rgb, summarise
 from cliplib.retrieval import closest, embed_images, embed_texts
 
 
@@ -33,6 +34,7 @@ class PictureIndex:
 
     paths: tuple[Path, ...]  # (N,)
     embeddings: Tensor  # (N, E) unit rows
+    skipped: tuple[str, ...]  # a sentence for each file that cannot be decoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,17 +53,28 @@ class Answer:
     score: float
 
 
-def build_index(run: Run, paths: Sequence[Path], progress: bool = True) -> PictureIndex:
-    """Makes pictures ready to be searched; each is decoded only if its features are not kept yet.
+def build_index(
+    run: Run, paths: Sequence[Path], progress: bool = True, folder: Path | None = None
+) -> PictureIndex:
+    """Makes pictures ready to be searched; only those that are new or changed are decoded.
 
-    Raises: ValueError when there are no pictures or some cannot be decoded.
+    Files that cannot be decoded are named and left out. `folder` is where the pictures lie, the one
+    that the kept index belongs to; left out, the innermost folder that holds all of them.
+    Raises: ValueError when there are no pictures, none can be decoded or one is not in the folder.
     """
     if not paths:
         raise ValueError("There are no pictures to search: the list of paths is empty.")
     model = _ready(run)
     name = f"{run.profile.image_encoder}:{run.profile.image_output}"
-    features = picture_features(model.image_encoder, name, paths, run.transform, progress)
-    return PictureIndex(tuple(paths), embed_images(model, features).cpu())
+    found = index_pictures(model.image_encoder, name, paths, run.transform, folder, progress)
+    if found.faults:
+        what = f"{len(found.faults)} of {len(paths):,} pictures cannot be searched"
+        told = summarise(what, found.faults, "They are tried again the next time.")
+        if not found.paths:
+            raise DataError(told)
+        print(told)
+    embeddings = embed_images(model, FeatureTable(found.features)).cpu()
+    return PictureIndex(found.paths, embeddings, found.faults)
 
 
 def build_caption_index(run: Run, captions: Sequence[str], progress: bool = True) -> CaptionIndex:
@@ -205,7 +218,7 @@ def search(chosen: argparse.Namespace) -> None:
         answers = find_pictures(run, gallery, words, chosen.picture, chosen.top)
         if chosen.picture is None and (told := nothing_matches(run, answers)):
             print(told)
-    print(table(answers, gallery.captions))
+    print(table(answers, gallery))
     plots.save(chosen.out)
     print(f"Picture of the answers: {chosen.out}")
 
@@ -225,7 +238,7 @@ def find_pictures(
     run: Run, gallery: Gallery, words: str, picture: Path | None, top: int
 ) -> list[Answer]:
     """The gallery's best pictures, drawn as the current figure."""
-    index = build_index(run, gallery.paths)
+    index = build_index(run, gallery.paths, folder=gallery.folder)
     if picture is None:
         answers = by_words(run, index, words, top)
     elif words:
@@ -249,15 +262,18 @@ def find_captions(run: Run, gallery: Gallery, picture: Path, top: int) -> list[A
     return answers
 
 
-def table(answers: Sequence[Answer], captions: dict[str, list[str]]) -> str:
-    """The answers as text; a picture's file name is followed by its first caption, if any."""
-    names = [a.item.name if isinstance(a.item, Path) else a.item for a in answers]
-    width = max(map(len, names))
-    rows = [
-        f"{rank:4}  {answer.score:5.2f}  {name:{width}}  {captions.get(name, [''])[0]}".rstrip()
-        for rank, (answer, name) in enumerate(zip(answers, names, strict=True), start=1)
-    ]
-    return "\n".join(["rank  score  answer", *rows])
+def table(answers: Sequence[Answer], gallery: Gallery) -> str:
+    """The answers as text; a picture's place in the folder, then its first caption, if any."""
+    rows = []
+    for rank, answer in enumerate(answers, start=1):
+        name, caption = answer.item, ""
+        if isinstance(answer.item, Path):
+            name = answer.item.relative_to(gallery.folder).as_posix()
+            caption = gallery.captions.get(answer.item.name, [""])[0]
+        rows.append((rank, answer.score, name, caption))
+    width = max(len(name) for _, _, name, _ in rows)
+    lines = [f"{r:4}  {score:5.2f}  {n:{width}}  {text}".rstrip() for r, score, n, text in rows]
+    return "\n".join(["rank  score  answer", *lines])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -265,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         search(read_arguments(arguments))
     except KeyboardInterrupt:
         print(
-            "\nInterrupted. What was encoded so far is kept, 1,024 pictures at a time; "
+            f"\nInterrupted. What was encoded so far is kept, {PART} pictures at a time; "
             "the next search goes on there.",
             file=sys.stderr,
         )
@@ -277,4 +293,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
     sys.exit(main())

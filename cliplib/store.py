@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import gcd
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from cliplib.storage import digest, files_digest, write_whole
 DECODED_A_TASK = 8  # handing over a task costs as much as normalising a picture or two
 LINES = 16  # of a picture, normalised at a time: long loops whose numbers stay in a core's cache
 CPU = torch.device("cpu")
+Asked = TypeVar("Asked")
+Made = TypeVar("Made")
 SPARE_DISK = 2 * 10**9  # bytes that a file of decoded pictures leaves free
 
 
@@ -172,9 +175,7 @@ class PictureStore:
         return DataError(summarise(what, faults, DAMAGED))
 
 
-def ahead(
-    make: Callable[[np.ndarray], Tensor], rows_of_batches: Iterable[np.ndarray]
-) -> Iterator[Tensor]:
+def ahead(make: Callable[[Asked], Made], rows_of_batches: Iterable[Asked]) -> Iterator[Made]:
     """`make` of each, the next one made in a thread while the caller computes."""
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as prefetch:
         waiting = None

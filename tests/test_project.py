@@ -80,6 +80,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "meter",
         "checkpoint",
         "features",
+        "index",
         "retrieval",
         "threshold",
         "plots",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -12,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cliplib import features, search
+from cliplib import index as kept_index
+from cliplib import search
 from cliplib.checkpoint import METRICS, Run, load_run, save_run
 from cliplib.config import COURSE, QUICK
 from cliplib.encoders import train_tokenizer
@@ -166,8 +168,12 @@ def test_a_second_index_decodes_nothing(course: Course, monkeypatch: pytest.Monk
     forbid_decoding(monkeypatch)
     second = search.build_index(course.run, course.paths, progress=False)
     torch.testing.assert_close(first.embeddings, second.embeddings, rtol=0, atol=0)
-    with pytest.raises(AssertionError, match="was decoded"):
-        search.build_index(course.run, course.paths[::-1], progress=False)
+    some = search.build_index(course.run, course.paths[5:1:-1], progress=False)
+    assert some.paths == tuple(course.paths[5:1:-1])
+    torch.testing.assert_close(some.embeddings, first.embeddings[[5, 4, 3, 2]], rtol=0, atol=0)
+    shutil.copy(course.paths[0], course.paths[0].with_name("new.png"))
+    with pytest.raises(AssertionError, match=r"new\.png was decoded"):
+        search.build_index(course.run, [course.paths[0].with_name("new.png")], progress=False)
 
 
 def test_an_index_of_other_weights_is_made_anew(course: Course) -> None:
@@ -349,7 +355,7 @@ def test_faults_are_one_sentence_without_a_traceback(
 def test_an_interrupted_search_keeps_what_is_encoded_and_the_next_goes_on(
     course: Course, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(features, "PART", 3)
+    monkeypatch.setattr(kept_index, "PART", 3)
     sound, decoded = ImageTransform.load, []
 
     def interrupted(transform: ImageTransform, path: Path) -> np.ndarray:
