@@ -34,7 +34,7 @@ class PictureIndex:
 
     paths: tuple[Path, ...]  # (N,)
     embeddings: Tensor  # (N, E) unit rows
-    skipped: tuple[str, ...]  # a sentence for each file that cannot be decoded
+    skipped: tuple[str, ...] = ()  # a sentence for each file that cannot be decoded
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from cliplib.gallery import find_gallery
 from cliplib.index import Indexed, index_pictures
 from cliplib.pictures import DataError, ImageTransform
 
+KINDS = ("boat", "house", "tree", "kite", "cat")
 TRANSFORM = ImageTransform(8, 0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
 
 
@@ -441,17 +442,17 @@ def test_a_second_query_among_ten_thousand_takes_less_than_a_tenth_of_a_second()
     vectors = torch.randn(10_000, run.profile.embed_dim, generator=random)
     vectors /= vectors.norm(dim=1, keepdim=True)
     paths = tuple(Path(f"{row}.jpg") for row in range(10_000))
-    gallery = search.PictureIndex(paths, vectors, ())
+    gallery = search.PictureIndex(paths, vectors)
     search.by_words(run, gallery, "a red boat", 8)
     seconds = []
-    for words in ("a red boat at night", "two yellow birds", "a tree beside a house"):
+    for words in [f"{n} yellow birds beside a {kind}" for n in (2, 3) for kind in KINDS]:
         started = time.perf_counter()
         answers = search.by_words(run, gallery, words, 8)
         seconds.append(time.perf_counter() - started)
         cosines = vectors.double() @ search.embed_words(run, [words])[0].double()
         best = cosines.argsort(descending=True)[:8].tolist()
         assert [answer.item for answer in answers] == [paths[row] for row in best]
-    assert min(seconds) < 0.1  # the fastest: another process may have had the core
+    assert min(seconds) < 0.1  # the fastest: other processes may have had the cores meanwhile
 
 
 if __name__ == "__main__":
