@@ -79,6 +79,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "precision",
         "meter",
         "checkpoint",
+        "theirs",
         "features",
         "index",
         "retrieval",
