@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cliplib import plots
 from cliplib.checkpoint import Run, find_run, load_run, load_threshold
-from cliplib.config import PROFILES, data_root, get_profile
+from cliplib.config import PROFILES, data_root, get_profile, named_profile
 from cliplib.data import TokenTable
 from cliplib.encoders import pick_device
 from cliplib.features import FeatureTable, caption_features
@@ -26,6 +26,7 @@ from cliplib.index import PART, index_pictures
 from cliplib.model import CLIP
 from cliplib.pictures import DataError, open_rgb, summarise
 from cliplib.retrieval import closest, embed_images, embed_texts
+from cliplib.theirs import load_theirs
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +147,7 @@ def nothing_matches(run: Run, answers: Sequence[Answer]) -> str:
 
     The threshold is that of words among the validation pictures (`train.measure_threshold`): in
     another gallery, above all a larger one, other shares of queries pass it. A run from before
-    thresholds were kept never says that nothing matches.
+    thresholds were kept, or a web-trained model, never says that nothing matches.
     """
     threshold = load_threshold(run.folder)
     best = max(answer.score for answer in answers)
@@ -197,6 +198,7 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--captions", action="store_true", help="look for captions of --picture instead")
     add("--profile", choices=PROFILES, default=get_profile().name, help="default: %(default)s")
     add("--run", type=Path, help="a run's folder; default: the profile's newest finished run")
+    add("--model", help="a web-trained CLIP or SigLIP instead, by its name on the model hub")
     add("--split", help="train, val, test, unseen or all; default: test, or all of --folder")
     add("--folder", type=Path, help="any folder of pictures; default: the data set of the run")
     add("--top", type=int, default=8, help="how many answers; default: %(default)s")
@@ -208,8 +210,7 @@ def search(chosen: argparse.Namespace) -> None:
     """What the command does: says which model and gallery, prints the answers and draws them."""
     words = " ".join(chosen.words).strip()
     _check_request(chosen, words)
-    run = load_run(find_run(chosen.profile, chosen.run))
-    print(f"Model: {run.folder} (profile {run.profile.name})")
+    run = _load_model(chosen)
     gallery = find_gallery(run.profile.data, chosen.folder, chosen.split)
     print(f"Gallery: {gallery.title}, {len(gallery.paths):,} pictures")
     if chosen.captions:
@@ -223,9 +224,22 @@ def search(chosen: argparse.Namespace) -> None:
     print(f"Picture of the answers: {chosen.out}")
 
 
+def _load_model(chosen: argparse.Namespace) -> Run:
+    """A run of one's own, or a web-trained model that searches the data set of the profile."""
+    if chosen.model is None:
+        run = load_run(find_run(chosen.profile, chosen.run))
+        print(f"Model: {run.folder} (profile {run.profile.name})")
+        return run
+    run = load_theirs(chosen.model, data=named_profile(chosen.profile).data)
+    print(f"Model: {chosen.model} (trained by others on the web), from {run.folder}")
+    return run
+
+
 def _check_request(chosen: argparse.Namespace, words: str) -> None:
     """Tells what cannot work before a gallery is encoded, which can take minutes."""
     _check_number(chosen.top)
+    if chosen.model is not None and chosen.run is not None:
+        raise ValueError("--model names a web-trained model and --run a run of yours: give one.")
     if chosen.captions and (words or chosen.picture is None):
         raise ValueError("--captions looks for captions of a picture: give --picture and no words.")
     if chosen.picture is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -249,6 +250,52 @@ def test_what_cannot_stand_where_ours_does_is_told(
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", without_sentencepiece)
     with pytest.raises(OSError, match="pip install sentencepiece"):
         load_theirs(SIGLIP)
+
+
+@pytest.mark.parametrize("name", [CLIP, SIGLIP])
+def test_command_searches_a_folder_by_name(
+    name: str, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = pairs / "Images", tmp_path / "answers.png"
+    arguments = ["--model", name, "--folder", str(folder), "--out", str(out)]
+    assert search.main([*arguments, "a red boat", "--top", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    run = load_theirs(name)
+    assert f"Model: {name} (trained by others on the web), from {run.folder}" in lines
+    assert not any("Nothing here matches" in line for line in lines)
+    paths = sorted(folder.iterdir())
+    logits = their_logits(run, name, their_pictures(run, paths), ("a red boat",))[:, 0]
+    best = logits.argsort(descending=True)[:4]
+    first = next(number for number, line in enumerate(lines) if line.startswith("rank"))
+    answers = [line.split() for line in lines[first + 1 : first + 5]]
+    assert [answer[2] for answer in answers] == [paths[row].name for row in best]
+    cosines = (logits - run.model.logit_bias.detach()) / run.model.logit_scale.detach()
+    assert [answer[1] for answer in answers] == [f"{cosines[row]:.2f}" for row in best]
+    assert Image.open(out).size[0] > 200
+
+    like = str(folder / "blue.png")
+    assert search.main([*arguments, "--picture", like, "--top", "1"]) == 0
+    assert re.search(r"^ +1 +1\.00 +blue\.png", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_command_finds_captions_and_its_data_set_is_the_profiles(
+    pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLIPLIB_FLICKR8K", str(pairs))
+    monkeypatch.setattr("cliplib.data.download.fetch", lambda source, progress: pairs)
+    picture = str(pairs / "Images" / "blue.png")
+    asked = ["--model", CLIP, "--profile", "laptop", "--captions", "--picture", picture]
+    assert search.main(asked) == 0
+    out = capsys.readouterr().out
+    assert f"Gallery: {pairs}, split test, 6 pictures" in out
+    assert "boat on the sea." in out
+
+
+def test_a_model_and_a_run_together_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert search.main(["boat", "--model", CLIP, "--run", "runs/mine"]) == 1
+    assert "give one" in capsys.readouterr().err
+    assert search.main(["boat", "--model", "someone/never-kept"]) == 1
+    assert "neither in the model cache nor to be had" in capsys.readouterr().err
 
 
 LOADS_TWICE = f"""
