@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from torch import Tensor
 
+from cliplib.checkpoint import Run
 from cliplib.config import Profile
 from cliplib.data import Pairs, epoch_batches, load_pairs
-from cliplib.encoders import CaptionTokenizer
+from cliplib.encoders import CaptionTokenizer, pick_device
 from cliplib.features import image_inputs, text_inputs
 from cliplib.loss import reader_loss
 from cliplib.model import CLIP
 from cliplib.picturebook import is_whole, load_pages
-from cliplib.retrieval import embed_images, embed_texts, measure
+from cliplib.retrieval import RECALL_AT, embed_images, embed_texts, measure
 from cliplib.scenes import Meaning, Scene, truth_matrix
 from cliplib.threshold import answered, best_absent, find_threshold, share_words
 from cliplib.trainer import Split
@@ -38,6 +41,29 @@ def prepare_split(
 def measure_split(model: CLIP, split: Split) -> dict[str, float]:
     """Recall on a whole split; on the picture book also the figures that its facts allow."""
     return measure(*embed_split(model, split), split.pairs.caption_image, truth_of(split))
+
+
+def measure_run(run: Run, folder: Path, split: str, progress: bool = True) -> dict[str, float]:
+    """`measure_split` of any run, one's own or a web-trained model (`load_theirs`).
+
+    Raises: DataError when the folder or the split is not there.
+    """
+    model = run.model.to(pick_device())
+    prepared = prepare_split(run.profile, model, run.tokenizer, folder, split, progress)
+    return measure_split(model, prepared)
+
+
+def compare_runs(
+    runs: Mapping[str, Run], folder: Path, split: str, progress: bool = True
+) -> pd.DataFrame:
+    """Mine against theirs: recall in per cent, a row for each run, all on the same split.
+
+    Columns: text → image (t2i) and image → text (i2t) at 1, 5 and 10.
+    """
+    columns = [f"{way}_r{k}" for way in ("t2i", "i2t") for k in RECALL_AT]
+    rows = {name: measure_run(run, folder, split, progress) for name, run in runs.items()}
+    table = pd.DataFrame.from_dict(rows, orient="index")[columns]
+    return (100 * table).round(1)
 
 
 def embed_split(model: CLIP, split: Split) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hub_cache import COMMIT, snapshot, tiny_bert, tiny_clip, tiny_siglip
@@ -27,11 +28,13 @@ from transformers import (
 )
 
 from cliplib import search
-from cliplib.checkpoint import Run
-from cliplib.config import COURSE
+from cliplib.checkpoint import Run, load_run
+from cliplib.config import COURSE, shipped_checkpoint
 from cliplib.data import TokenTable
 from cliplib.drawing import draw
+from cliplib.evaluate import compare_runs, measure_run
 from cliplib.picturebook import compose
+from cliplib.retrieval import recalls
 from cliplib.theirs import TheirTokenizer, load_theirs, transform_of
 
 NAMES = ("someone/tiny-clip", "someone/tiny-later-clip", "someone/tiny-siglip")
@@ -250,6 +253,30 @@ def test_what_cannot_stand_where_ours_does_is_told(
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", without_sentencepiece)
     with pytest.raises(OSError, match="pip install sentencepiece"):
         load_theirs(SIGLIP)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recall_is_that_of_transformers_own_logits(name: str, pairs: Path) -> None:
+    run = load_theirs(name)
+    paths = [pairs / "Images" / f"{colour}.png" for colour in COLOURS]
+    captions = tuple(f"A {colour} boat on the sea." for colour in COLOURS)
+    logits = their_logits(run, name, their_pictures(run, paths), captions)  # (N, M)
+    expected = recalls(logits.T.numpy(), np.arange(6))
+    measured = measure_run(run, pairs, "test", progress=False)
+    assert measured == expected
+    assert 0 < measured["t2i_r5"] < 1, "a gallery in which everything or nothing is found"
+
+
+def test_mine_against_theirs_is_a_table_in_per_cent(pairs: Path) -> None:
+    runs = {"mine": load_run(shipped_checkpoint()), "theirs": load_theirs(CLIP)}
+    table = compare_runs(runs, pairs, "test", progress=False)
+    assert list(table.index) == ["mine", "theirs"]
+    assert list(table.columns) == ["t2i_r1", "t2i_r5", "t2i_r10", "i2t_r1", "i2t_r5", "i2t_r10"]
+    for name, run in runs.items():
+        measured = measure_run(run, pairs, "test", progress=False)
+        for column in table.columns:
+            assert table.loc[name, column] == round(100 * measured[column], 1)
+    assert table.loc["mine", "t2i_r1"] > table.loc["theirs", "t2i_r1"], "trained, and not"
 
 
 @pytest.mark.parametrize("name", [CLIP, SIGLIP])
