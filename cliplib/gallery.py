@@ -1,8 +1,9 @@
-"""What is searched: a split of a data set, or all pictures of any folder."""
+"""What is searched, a split of a data set or all pictures of any folder, and what was found."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,14 @@ class Gallery:
     folder: Path  # that holds them, some perhaps in folders of their own
     paths: list[Path]
     captions: dict[str, list[str]]  # by file name
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found, a picture's path or a caption, and its cosine to the query."""
+
+    item: Path | str
+    score: float
 
 
 def find_gallery(data: str, folder: Path | None, split: str | None) -> Gallery:
@@ -46,3 +55,17 @@ def _pictures_below(folder: Path) -> list[Path]:
         inner[:] = [name for name in inner if not name.startswith(".")]
         paths += [Path(here, name) for name in names if is_picture(name)]
     return sorted(paths) or list_images(folder)  # which says what is missing
+
+
+def table(answers: Sequence[Answer], gallery: Gallery) -> str:
+    """The answers as text; a picture's place in the folder, then its first caption, if any."""
+    rows = []
+    for rank, answer in enumerate(answers, start=1):
+        name, caption = answer.item, ""
+        if isinstance(answer.item, Path):
+            name = answer.item.relative_to(gallery.folder).as_posix()
+            caption = gallery.captions.get(answer.item.name, [""])[0]
+        rows.append((rank, answer.score, name, caption))
+    width = max(len(name) for _, _, name, _ in rows)
+    lines = [f"{r:4}  {score:5.2f}  {n:{width}}  {text}".rstrip() for r, score, n, text in rows]
+    return "\n".join(["rank  score  answer", *lines])

@@ -21,7 +21,7 @@ from cliplib.config import PROFILES, data_root, get_profile, named_profile
 from cliplib.data import TokenTable
 from cliplib.encoders import pick_device
 from cliplib.features import FeatureTable, caption_features
-from cliplib.gallery import Gallery, find_gallery
+from cliplib.gallery import Answer, Gallery, find_gallery, table
 from cliplib.index import PART, index_pictures
 from cliplib.model import CLIP
 from cliplib.pictures import DataError, open_rgb, summarise
@@ -44,14 +44,6 @@ class CaptionIndex:
 
     captions: tuple[str, ...]  # (M,)
     embeddings: Tensor  # (M, E) unit rows
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What was found, a picture's path or a caption, and its cosine to the query."""
-
-    item: Path | str
-    score: float
 
 
 def build_index(
@@ -274,20 +266,6 @@ def find_captions(run: Run, gallery: Gallery, picture: Path, top: int) -> list[A
     answers = captions_for(run, build_caption_index(run, captions), picture, top)
     plots.image_to_text_grid([picture], [[a.item for a in answers]], [[a.score for a in answers]])
     return answers
-
-
-def table(answers: Sequence[Answer], gallery: Gallery) -> str:
-    """The answers as text; a picture's place in the folder, then its first caption, if any."""
-    rows = []
-    for rank, answer in enumerate(answers, start=1):
-        name, caption = answer.item, ""
-        if isinstance(answer.item, Path):
-            name = answer.item.relative_to(gallery.folder).as_posix()
-            caption = gallery.captions.get(answer.item.name, [""])[0]
-        rows.append((rank, answer.score, name, caption))
-    width = max(len(name) for _, _, name, _ in rows)
-    lines = [f"{r:4}  {score:5.2f}  {n:{width}}  {text}".rstrip() for r, score, n, text in rows]
-    return "\n".join(["rank  score  answer", *lines])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
