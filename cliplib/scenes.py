@@ -241,3 +241,20 @@ def truth_matrix(meanings: Sequence[Meaning], scenes: Sequence[Scene]) -> np.nda
     table = SceneTable(scenes)
     rows = {meaning: table.true_of(meaning) for meaning in set(meanings)}
     return np.stack([rows[meaning] for meaning in meanings])
+
+
+def labels_of(scenes: Sequence[Scene], question: str) -> np.ndarray:
+    """Each scene's class: "weather" (its place in SKIES), "ground" (in GROUNDS), or a kind of thing
+    (1 when such a thing is in it, else 0).
+
+    Shapes: N scenes in, (N,) out.
+    Raises: ValueError for another question.
+    """
+    if question == "weather":
+        return np.array([SKIES.index(scene.sky) for scene in scenes])
+    if question == "ground":
+        return np.array([GROUNDS.index(scene.ground) for scene in scenes])
+    if question in KINDS:
+        return np.array([int(question in {t.kind for t in scene.things}) for scene in scenes])
+    known = ", ".join(("weather", "ground", *KINDS))
+    raise ValueError(f"question is one of {known}; not {question!r}.")
