@@ -13,7 +13,16 @@ from pathlib import Path
 from cliplib.config import data_root
 from cliplib.storage import write_json
 
-EXERCISES = {"00": 2, "01": 4, "02": 4, "03": 4, "04": 4, "04b": 3, "05": 4}  # of each lesson
+EXERCISES = {
+    "00": 2,
+    "01": 4,
+    "02": 4,
+    "03": 4,
+    "04": 4,
+    "04b": 3,
+    "05": 4,
+    "06": 4,
+}  # of each lesson
 
 Yours = Callable[..., object]
 Property = Callable[[Yours], str]  # "" when it holds, else "<what was seen>. <likely mistake>?"
