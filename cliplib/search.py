@@ -192,7 +192,7 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--run", type=Path, help="a run's folder; default: the profile's newest finished run")
     add("--model", help="a web-trained CLIP or SigLIP instead, by its name on the model hub")
     add("--split", help="train, val, test, unseen or all; default: test, or all of --folder")
-    add("--folder", type=Path, help="any folder of pictures; default: the data set of the run")
+    add("--folder", type=Path, help="any folder, with those inside it; default: the run's data set")
     add("--top", type=int, default=8, help="how many answers; default: %(default)s")
     add("--out", type=Path, default=data_root() / "answers.png", help="default: %(default)s")
     return parser.parse_args(arguments)
