@@ -92,8 +92,9 @@ def test_training_takes_the_file_when_memory_is_short(
     assert inputs.keeps and not isinstance(inputs._kept, np.memmap)
 
 
+@pytest.mark.parametrize("pinned", [False, True])
 def test_an_accelerator_gets_bytes_and_makes_the_same_of_them(
-    paths: list[Path], monkeypatch: pytest.MonkeyPatch
+    pinned: bool, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without one here, a device that is not called "cpu" and computes like one stands in."""
     rows = [np.arange(8), np.arange(8, 20), np.array([3, 3])]
@@ -106,7 +107,9 @@ def test_an_accelerator_gets_bytes_and_makes_the_same_of_them(
         return tensor
 
     monkeypatch.setattr(torch.Tensor, "to", to)
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda tensor: pinned)
     elsewhere = list(PictureStore(paths, TRANSFORM).batches(rows, torch.device("mps")))
     monkeypatch.undo()
-    assert moved == [((len(some), 16, 16, 3), "mps", True) for some in rows]
+    # only from pinned memory may Python go on meanwhile: other memory could be used again too soon
+    assert moved == [((len(some), 16, 16, 3), "mps", pinned) for some in rows]
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(on_cpu, elsewhere, strict=True))
