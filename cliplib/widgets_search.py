@@ -1,4 +1,4 @@
-"""A search box, and scenes to compose that a model then judges."""
+"""A search box, prompts to try on pictures, and scenes to compose that a model then judges."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from cliplib.search import (
     nothing_matches,
 )
 from cliplib.widgets import picture_html
+from cliplib.zeroshot import classifier, classify
 
 SHOWN = 150  # pixels of a picture's longer side
 DRAWN = 320
@@ -95,6 +96,66 @@ class _SearchBox:
         )  # fmt: skip
         button.on_click(lambda _: self.find_like(answer.item))
         return ipywidgets.VBox([ipywidgets.HTML(picture), button])
+
+
+# ---- zero-shot
+
+
+def prompt_builder(
+    run: Run, pictures: PictureIndex, classes: str = "a boat, a cat, a house, a tree",
+    templates: str = "{}\na picture of {}", k: int = 8,
+) -> None:  # fmt: skip
+    """Class names and templates to change, and what the first k pictures are then called.
+
+    Class names stand between commas, templates one a line.
+    """
+    display(_PromptBuilder(run, pictures, classes, templates, k).box)
+
+
+class _PromptBuilder:
+    """The two fields, what is wrong with them, and the pictures with their classes."""
+
+    def __init__(
+        self, run: Run, pictures: PictureIndex, classes: str, templates: str, k: int
+    ) -> None:
+        self.run, self.pictures, self.k = run, pictures, k
+        wide = {"width": "32em"}
+        self.classes = ipywidgets.Text(
+            value=classes, description="classes", layout=wide, continuous_update=False
+        )
+        self.templates = ipywidgets.Textarea(
+            value=templates, description="templates", layout=wide, continuous_update=False
+        )
+        self.told = ipywidgets.HTML()
+        self.answers = ipywidgets.HBox(layout={"flex_flow": "row wrap"})
+        for field in (self.classes, self.templates):
+            field.observe(lambda change: self.redraw(), "value")
+        self.box = ipywidgets.VBox([self.classes, self.templates, self.told, self.answers])
+        self.redraw()
+
+    def redraw(self) -> None:
+        names = [name.strip() for name in self.classes.value.split(",") if name.strip()]
+        templates = [line.strip() for line in self.templates.value.splitlines() if line.strip()]
+        try:
+            rows = classifier(self.run.model, self.run.tokenizer, names, templates)  # (K, E)
+        except ValueError as error:
+            self.told.value, self.answers.children = html.escape(str(error)), ()
+            return
+        images = self.pictures.embeddings[: self.k]  # (k, E)
+        cosines = (images @ rows.T).max(dim=1).values  # (k,)
+        self.told.value = (
+            f"{len(names)} classes, {len(templates)} templates: chance {1 / len(names):.2f}"
+        )
+        self.answers.children = tuple(
+            ipywidgets.HTML(
+                f"{picture_html(path, names[chosen], SHOWN)}<br>{cosine:.2f} "
+                f"<b>{html.escape(names[chosen])}</b>"
+            )
+            for path, chosen, cosine in zip(
+                self.pictures.paths[: self.k], classify(images, rows).tolist(), cosines.tolist(),
+                strict=True,
+            )
+        )  # fmt: skip
 
 
 # ---- compose and judge

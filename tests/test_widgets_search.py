@@ -23,6 +23,7 @@ from cliplib.search import (
     by_words,
 )
 from cliplib.widgets_search import NOTHING, captions_to_judge, judge
+from cliplib.zeroshot import classifier, classify
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +137,25 @@ def test_a_caption_counts_as_false_only_when_it_is(monkeypatch: pytest.MonkeyPat
         for caption, _ in captions[30:]
     ]
     assert all(skies)
+
+
+def test_other_classes_and_templates_name_the_pictures_anew_or_say_what_is_wrong(
+    run: Run, indexes: tuple[PictureIndex, CaptionIndex], shown: list[ipywidgets.VBox]
+) -> None:
+    pictures = indexes[0]
+    widgets_search.prompt_builder(run, pictures, "a boat, a tree", "a picture of {}", k=5)
+    classes, templates, told, answers = shown[0].children
+    rows = classifier(run.model, run.tokenizer, ["a boat", "a tree"], ["a picture of {}"])
+    chosen = classify(pictures.embeddings[:5], rows).tolist()
+    names = [("a boat", "a tree")[row] for row in chosen]
+    named = [one.value.split("<b>")[1].split("</b>")[0] for one in answers.children]
+    assert named == names
+    assert "chance 0.50" in told.value
+    before = [one.value for one in answers.children]
+    classes.value = "a <i>boat</i>, snow, grass, the sea"
+    assert [one.value for one in answers.children] != before and "chance 0.25" in told.value
+    assert not any("<i>" in one.value for one in answers.children)
+    templates.value = "a picture"
+    assert "0 places for a class" in told.value and not answers.children, "no old answers"
+    templates.value = "{}"
+    assert len(answers.children) == 5
