@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_checks import expect_hint, namespace_of, solutions, wrong_answers
+from test_checks import expect_hint, taught_by, wrong_answers
 
 from cliplib.checks import lesson05
 from cliplib.retrieval import chance_recalls, recalls, text_to_image_ranks
@@ -81,10 +81,7 @@ def test_a_wrong_answer_gets_the_right_hint(
 
 @pytest.fixture(scope="module")
 def taught() -> dict[str, Callable]:
-    names = namespace_of("05_results.ipynb")
-    for solution in solutions("05_results.ipynb"):
-        exec(solution, names)
-    return names
+    return taught_by("05_results.ipynb")
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_checks import expect_hint, namespace_of, solutions, wrong_answers
+from test_checks import expect_hint, taught_by, wrong_answers
 
 from cliplib import zeroshot
 from cliplib.checks import lesson06
@@ -87,10 +87,7 @@ def test_a_wrong_answer_gets_the_right_hint(
 
 @pytest.fixture(scope="module")
 def taught() -> dict[str, Callable]:
-    names = namespace_of("06_zero_shot.ipynb")
-    for solution in solutions("06_zero_shot.ipynb"):
-        exec(solution, names)
-    return names
+    return taught_by("06_zero_shot.ipynb")
 
 
 @pytest.mark.parametrize("seed", range(3))
