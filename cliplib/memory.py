@@ -81,3 +81,10 @@ def peak_memory(device: torch.device) -> int | None:
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def ran_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device had no room left: CUDA has a class of error for it, others have words."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        told in str(error) for told in ("out of memory", "can't allocate memory")
+    )

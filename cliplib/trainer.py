@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from cliplib.data import Pairs, TokenTable, epoch_batches
 from cliplib.encoders import CaptionTokenizer, pick_device
 from cliplib.features import PICTURES_AT_ONCE, FeatureTable
 from cliplib.loss import contrastive_loss, loss_floor
+from cliplib.memory import ran_out_of_memory
 from cliplib.meter import Meter, training_flops
 from cliplib.model import CLIP, checkpoint_activations, put_into_training
 from cliplib.optimizer import make_optimizer, rate_factor
@@ -65,13 +68,6 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def ran_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device had no room left: CUDA has a class of error for it, others have words."""
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        told in str(error) for told in ("out of memory", "can't allocate memory")
-    )
-
-
 class Trainer:
     """Everything that a training step changes, and nothing else: so it can be saved and resumed."""
 
@@ -90,6 +86,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.meter = Meter()
         self._window: list[dict[str, float]] = []
+        self._coming: Iterator[Tensor] | None = None
 
     def _begin_optimizing(self) -> None:
         self.optimizer = make_optimizer(self.model, self.profile)
@@ -111,13 +108,20 @@ class Trainer:
         started = time.perf_counter()
         plan = self.plan(self.epoch)
         put_into_training(self.model, self.profile)
-        pictures = self.train.images.batches((rows for rows, _ in plan), self.device)
-        for images, (_, caption_rows) in zip(self.meter.waiting(pictures), plan, strict=True):
+        coming, self._coming = self._coming or self._pictures(), None  # an epoch cut short drops it
+        pictures = self.meter.waiting(islice(coming, len(plan)))
+        for images, (_, caption_rows) in zip(pictures, plan, strict=True):
             self._window.append(self._step(images, caption_rows))
             self.meter.pictures += len(images)
             self._report(bar, len(images))
+        self._coming = coming
         self.epoch += 1
         self.seconds += time.perf_counter() - started
+
+    def _pictures(self) -> Iterator[Tensor]:
+        """This epoch's and all later ones': the next first batch is prepared during a last step."""
+        epochs = (self.plan(epoch) for epoch in count(self.epoch))
+        return self.train.images.batches((rows for plan in epochs for rows, _ in plan), self.device)
 
     def rehearse(self, steps: int = 3) -> float:
         """Seconds that a step takes: some real ones at rate 0, after which all is as it was before.
@@ -268,6 +272,7 @@ class Trainer:
     def resume(self, folder: Path) -> None:
         """Back to the last checkpoint: on a CPU the end is bit for bit the uninterrupted one."""
         tensors, about = read_tensors(folder / STATE)
+        self._coming = None
         load_weights(self.model, self.profile, under("model.", tensors), str(folder / STATE))
         self.optimizer.load_state_dict(self._optimizer_content(tensors))
         self.precision.restore(under("precision.", tensors))

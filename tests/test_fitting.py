@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -245,6 +246,24 @@ def count_forwards(module: nn.Module) -> list[None]:
     calls: list[None] = []
     module.register_forward_hook(lambda *_: calls.append(None))
     return calls
+
+
+def test_the_next_epochs_first_pictures_are_prepared_during_this_ones_last_step() -> None:
+    some, asked, five = begin(TINY), [], Event()
+    plans = [rows.tolist() for epoch in range(3) for rows, _ in some.plan(epoch)]
+    prepare = some.train.images.batch
+
+    def batch(rows: Sequence[int]) -> Tensor:
+        asked.append(list(rows))
+        if len(asked) == 5:  # four steps, and the next epoch's first
+            five.set()
+        return prepare(rows)
+
+    some.train.images.batch = batch
+    some.run_epoch(trainer.tqdm(disable=True))
+    assert five.wait(timeout=60) and asked == plans[:5]
+    some.run_epoch(trainer.tqdm(disable=True))
+    assert asked[:8] == plans[:8], "in order, none twice"
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
