@@ -98,6 +98,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "film",
         "widgets",
         "widgets_matrix",
+        "widgets_film",
         "widgets_search",
         "forecast",
         "doctor",
