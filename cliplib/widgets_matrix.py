@@ -25,6 +25,7 @@ from cliplib.widgets import caption_probabilities, picture_html, temperature_con
 CELL = 44  # pixels
 SHOWN = 160  # pixels of the chosen picture's longer side
 STEP = 0.2  # radians that an embedding on the circle moves for a slope of 1
+ARROW = 4  # times as long as the step, which could hardly be seen
 MOST_PAIRS = 12  # whose cells can still be read and clicked
 
 
@@ -107,7 +108,9 @@ class _ClickMatrix:
             list(self.buttons.values()),
             layout={"grid_template_columns": f"repeat({len(cosines)}, {CELL}px)"},
         )
-        self.box = ipywidgets.VBox([control, ipywidgets.HBox([grid, self.told])])
+        matrix = ipywidgets.VBox([ipywidgets.Label("rows: pictures, columns: captions"), grid])
+        below = ipywidgets.HBox([matrix, self.told], layout={"align_items": "flex-start"})
+        self.box = ipywidgets.VBox([control, below])
         self._redraw()
 
     def _button(self, cell: tuple[int, int]) -> ipywidgets.Button:
@@ -175,7 +178,7 @@ def random_circle(pairs: int = 4, seed: int = 0, temperature: float = 0.2) -> Ci
 
 
 def draw_circle(circle: Circle) -> str:
-    """Draws the batch with an arrow at each embedding, the way that its next step takes it."""
+    """Draws the batch with an arrow at each embedding: where it goes next, four times as far."""
     loss, *slopes = circle.loss_and_slopes()
     _, axes = plt.subplots(figsize=(4.6, 4.6), layout="constrained")
     axes.add_patch(plt.Circle((0, 0), 1, fill=False, color=GREY, linestyle=":"))
@@ -183,7 +186,7 @@ def draw_circle(circle: Circle) -> str:
     for (name, angles, colour, marker), slope in zip(kinds, slopes, strict=True):
         x, y = on_circle(angles).T.numpy()
         axes.scatter(x, y, s=120, color=colour, marker=marker, label=name, zorder=2)
-        along = on_circle(angles + torch.pi / 2) * -STEP * slope[:, None]  # (B, 2), as it will move
+        along = on_circle(angles + torch.pi / 2) * -ARROW * STEP * slope[:, None]  # (B, 2)
         axes.quiver(
             x,
             y,

@@ -79,7 +79,7 @@ def test_a_click_tells_about_its_cell_and_another_temperature_about_the_same(
 ) -> None:
     widgets_matrix.click_matrix(COSINES, PICTURES, CAPTIONS, TEMPERATURE)
     control, below = shown[0].children
-    grid, told = below.children
+    grid, told = below.children[0].children[1], below.children[1]
     before = told.value
     assert "Caption 0:</b> a boat" in before
     grid.children[1 * 4 + 2].click()  # row by row: picture 1, caption 2
@@ -101,7 +101,8 @@ def test_each_row_has_its_own_picture(shown: list[ipywidgets.VBox], tmp_path: Pa
     pictures = [*PICTURES[:2], Image.new("RGB", (500, 20), "red"), tmp_path / "blue.png"]
     Image.new("RGB", (40, 30), "blue").save(pictures[3])
     widgets_matrix.click_matrix(COSINES, pictures, CAPTIONS)
-    grid, told = shown[0].children[1].children
+    matrix, told = shown[0].children[1].children
+    grid = matrix.children[1]
     seen = set()
     for row in range(4):
         grid.children[4 * row].click()
