@@ -30,11 +30,12 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-READY = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel"
-CONNECTED_AND_IDLE = (
-    f"() => {{ const kernel = ({READY})(); return kernel && kernel.status === 'idle'"
-)
-CONNECTED_AND_IDLE += " && kernel.connectionStatus === 'connected'; }"
+CONNECTED_AND_IDLE = """notebook => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    const kernel = panel?.sessionContext?.session?.kernel;
+    return panel?.context?.path === notebook
+        && kernel?.status === 'idle' && kernel.connectionStatus === 'connected';
+}"""
 # stored outputs are cleared, so that what is seen afterwards was made here
 RUN_ALL = """() => {
     window.allHaveRun = false;
@@ -85,8 +86,9 @@ def running_lab(folder: Path) -> Iterator[str]:
 
 def open_and_run(page: Page, address: str, notebook: str) -> None:
     """Opens a notebook, waits for its kernel, runs all of it and waits for the end."""
-    page.goto(f"{address}/lab/tree/{notebook}")
-    page.wait_for_function(CONNECTED_AND_IDLE, timeout=PATIENCE)
+    # a workspace of its own: JupyterLab would bring back what another test had open
+    page.goto(f"{address}/lab/workspaces/{Path(notebook).stem}/tree/{notebook}")
+    page.wait_for_function(CONNECTED_AND_IDLE, arg=notebook, timeout=PATIENCE)
     page.evaluate(RUN_ALL)
     page.wait_for_function(ALL_HAVE_RUN, timeout=PATIENCE, polling=500)
     assert page.locator(".jp-OutputArea-output[data-mime-type*=error]").count() == 0
