@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -102,6 +102,19 @@ def changes(page: Page, what: Locator, attribute: str, before: str) -> str:
             return str(now)
         page.wait_for_timeout(100)
     raise AssertionError(f"{attribute} stayed {before[:80]!r}")
+
+
+def settled(page: Page, look: Callable[[], list[str]], before: list[str]) -> list[str]:
+    """Waits until what is seen is another than before and has stayed the same for a second."""
+    last, since = before, 0
+    for _ in range(600):
+        page.wait_for_timeout(100)
+        now = look()
+        since = since + 1 if now == last else 0
+        last = now
+        if now != before and since >= 10:
+            return now
+    raise AssertionError(f"It did not settle, or stayed {before}; last seen: {last}")
 
 
 def _set(settings: Path, plugin: str, values: dict[str, str]) -> None:

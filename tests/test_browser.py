@@ -38,9 +38,11 @@ def page() -> Iterator[Page]:
         browser.close()
 
 
-def output_with(page: Page, selector: str) -> Locator:
-    """The output area of the cell that holds such an element."""
-    return page.locator(".jp-OutputArea").filter(has=page.locator(selector)).first
+def output_with(page: Page, inside: Locator) -> Locator:
+    """The output area of the cell that holds such an element, scrolled to."""
+    output = page.locator(".jp-OutputArea").filter(has=inside).first
+    output.scroll_into_view_if_needed()
+    return output
 
 
 def drag_to(page: Page, handle: Locator, share: float) -> None:
@@ -63,8 +65,7 @@ def test_the_matrix_and_the_steps_of_lesson_03(page: Page, address: str) -> None
     lab.open_and_run(page, address, "notebooks/03_contrastive_loss.ipynb")
 
     # the slider over the toy's probabilities
-    slider = output_with(page, ".widget-slider")
-    slider.scroll_into_view_if_needed()
+    slider = output_with(page, page.locator(".widget-slider"))
     field = slider.get_by_role("spinbutton", name="or type it")
     assert field.input_value() == "0.07"
     figure = slider.locator("img")
@@ -78,10 +79,9 @@ def test_the_matrix_and_the_steps_of_lesson_03(page: Page, address: str) -> None
     lab.changes(page, figure, "src", dragged)
 
     # the eight pairs
-    cells = output_with(page, "button[title='picture 0, caption 0']").filter(
+    cells = output_with(page, page.locator("button[title='picture 0, caption 0']")).filter(
         has=page.locator(".widget-gridbox")
     )
-    cells.scroll_into_view_if_needed()
     expect(cells).to_contain_text("Caption 0:")
     told = cells.locator(".widget-html-content").last
     picture = told.locator("img")
@@ -101,8 +101,7 @@ def test_the_matrix_and_the_steps_of_lesson_03(page: Page, address: str) -> None
     expect(told).not_to_have_text(shares)
 
     # the batch in two dimensions
-    steps = output_with(page, "button:has-text('Ten steps')")
-    steps.scroll_into_view_if_needed()
+    steps = output_with(page, page.locator("button:has-text('Ten steps')"))
     losses = [loss_in(steps)]
     for title in ("Step", "Ten steps", "Begin again"):
         circle = str(steps.locator("img").first.get_attribute("src"))
@@ -115,8 +114,7 @@ def test_the_matrix_and_the_steps_of_lesson_03(page: Page, address: str) -> None
 
 def test_prompts_are_built_in_lesson_06(page: Page, address: str) -> None:
     lab.open_and_run(page, address, "notebooks/06_zero_shot.ipynb")
-    builder = output_with(page, "textarea")
-    builder.scroll_into_view_if_needed()
+    builder = output_with(page, page.locator("textarea"))
     expect(builder).to_contain_text("16 classes, 2 templates: chance 0.06")
     named = builder.locator("img")
     assert named.count() == 8
@@ -130,6 +128,61 @@ def test_prompts_are_built_in_lesson_06(page: Page, address: str) -> None:
     templates.press("Tab")
     expect(builder).to_contain_text("has 0 places for a class")
     expect(named).to_have_count(0)  # no old answer stays below a refused template
+
+
+def test_the_search_box_of_lesson_07(page: Page, address: str) -> None:
+    lab.open_and_run(page, address, "notebooks/07_look_inside.ipynb")
+    field = page.get_by_role("textbox", name="look for")
+    box = output_with(page, field)
+    pictures = box.locator("img")
+    expect(pictures).to_have_count(6)
+
+    def found() -> list[str]:
+        return [str(picture.get_attribute("alt")) for picture in pictures.all()]
+
+    before = found()
+    field.fill("a red boat at night")
+    boats = lab.settled(page, found, before)
+    field.fill("a cat in falling snow")
+    cats = lab.settled(page, found, boats)
+    assert not set(boats) & set(cats)
+    field.fill("")
+    expect(pictures).to_have_count(0)
+    field.press_sequentially("a red boat at night", delay=30)  # an answer for every letter
+    assert lab.settled(page, found, []) == boats, "the last letters' answer stays"
+    field.fill("the quarterly report of the bank")
+    expect(box).to_contain_text("nothing here matches", ignore_case=True)
+    field.fill("a red boat at night")
+    expect(box).not_to_contain_text("nothing here matches", ignore_case=True)
+    name = boats[1].removeprefix("found: ")
+    box.locator(f"button[title='{name}']").click()
+    expect(box).to_contain_text(f"Pictures like {name}")
+    expect(box).to_contain_text(f"Captions that fit {name}")
+    assert lab.settled(page, found, boats) != boats
+
+
+def test_a_scene_is_composed_and_judged_in_lesson_08(page: Page, address: str) -> None:
+    lab.open_and_run(page, address, "notebooks/08_limits.ipynb")
+    sky = page.get_by_role("combobox", name="sky")
+    composer = output_with(page, sky)
+    drawn = composer.locator("img")
+    table = composer.locator("table")
+
+    day, verdicts = str(drawn.get_attribute("src")), table.inner_text()
+    sky.select_option("night")
+    night = lab.changes(page, drawn, "src", day)
+    expect(table).not_to_have_text(verdicts)
+    composer.get_by_role("combobox", name="thing 1").select_option("boat")
+    lab.changes(page, drawn, "src", night)
+    expect(table).to_contain_text("boat")
+    words = composer.get_by_role("textbox", name="your words")
+    words.fill("a boat at night")
+    words.press("Tab")
+    expect(composer).to_contain_text("Your words:")
+    for thing in ("thing 1", "thing 2", "thing 3"):
+        composer.get_by_role("combobox", name=thing).select_option("(nothing)")
+    expect(composer).to_contain_text("Choose at least one thing.")
+    expect(table).to_have_count(0)
 
 
 FILM = """\
@@ -147,7 +200,7 @@ def test_the_film_plays_and_can_be_stepped_through(page: Page, address: str, fol
     film.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(film, folder / "course" / "notebooks" / "film.ipynb")
     lab.open_and_run(page, address, "notebooks/film.ipynb")
-    film = output_with(page, ".widget-play")
+    film = output_with(page, page.locator(".widget-play"))
     expect(film).to_contain_text("Step 0 of 20: the pair is the largest in 0 of 4 rows.")
     first = str(film.locator("img").get_attribute("src"))
     film.locator(".widget-play button").first.click()
