@@ -1,4 +1,4 @@
-"""Lessons 01 to 06 in the laptop profile, on real photographs: every cell runs.
+"""Lessons 01 to 07 in the laptop profile, on real photographs: every cell runs.
 
 Each runs on its own, as a learner may open it; what one has made in the data folder the next finds.
 """
@@ -19,8 +19,8 @@ from cliplib.data import ensure
 
 NOTEBOOKS = COURSE / "notebooks"
 # not 04b: both large encoders would learn in it, for many minutes on a CPU
-LESSONS = [p for p in sorted(NOTEBOOKS.glob("0[1-6]_*.ipynb")) if "on_a_gpu" not in p.name]
-# who skips lesson 04 has trained nothing when 05 begins: so it runs before 04 too, and 06 with it
+LESSONS = [p for p in sorted(NOTEBOOKS.glob("0[1-7]_*.ipynb")) if "on_a_gpu" not in p.name]
+# who skips lesson 04 has trained nothing when 05 begins: so it runs before 04 too, and 06 and 07 with it
 IN_TURN = [
     *(path for path in LESSONS if path.name < "04"),
     *(path for path in LESSONS if path.name > "05"),
