@@ -20,7 +20,7 @@ from cliplib.data import ensure
 NOTEBOOKS = COURSE / "notebooks"
 # not 04b: both large encoders would learn in it, for many minutes on a CPU
 LESSONS = [p for p in sorted(NOTEBOOKS.glob("0[1-7]_*.ipynb")) if "on_a_gpu" not in p.name]
-# who skips lesson 04 has trained nothing when 05 begins: so it runs before 04 too, and 06 and 07 with it
+# who skips lesson 04 has trained nothing when 05 begins: so it runs before 04 too, with those after
 IN_TURN = [
     *(path for path in LESSONS if path.name < "04"),
     *(path for path in LESSONS if path.name > "05"),

@@ -110,18 +110,15 @@ def _yes_or_no(yours: Yours) -> str:
 def _down_and_across(yours: Yours) -> str:
     if bool(yours(_map_with(0, 3), (0, 0.5, 0.5, 1))):
         return "a cell top right hits a box bottom left. Is a row how far down, a column across?"
-    return (
-        ""
-        if bool(yours(_map_with(0, 3), (0.5, 0, 1, 0.5)))
-        else (
-            "a cell top right misses a box top right. Which of the four numbers are left and top?"
-        )
-    )
+    return ""
 
 
 def _the_middle(yours: Yours) -> str:
     if bool(yours(_map_with(1, 1), (0.2, 0.2, 0.3, 0.3))):
-        return "a box that only holds the cell's corner is hit. Where is the middle of cell 1 of 4?"
+        return (
+            "a box that holds a corner of the cell and not its middle is hit. Where is the middle "
+            "of cell 1 of 4, and are the box's last two numbers its right and bottom?"
+        )
     if not bool(yours(_map_with(1, 1), (0.35, 0.35, 0.4, 0.4))):
         return "a small box around the cell's middle is missed. Is the middle (1 + 0.5) / 4?"
     return ""
