@@ -1,18 +1,25 @@
 """Wrong answers to lesson 07's exercises, and what the lesson writes against cliplib's own."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_checks import expect_hint, taught_by, wrong_answers
+from hub_cache import tiny_clip
+from PIL import Image
+from test_checks import LESSONS, expect_hint, namespace_of, taught_by, wrong_answers
 
 from cliplib import regions, space
 from cliplib.checkpoint import load_run
 from cliplib.checks import lesson07
 from cliplib.config import shipped_checkpoint
+from cliplib.theirs import TheirCLIP
+
+COLOURS_THERE = ("red", "green", "blue", "white", "black")
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +168,27 @@ def test_the_lessons_walk_is_cliplibs(taught: dict[str, Callable]) -> None:
     words = F.normalize(torch.ones(128), dim=0)
     mine = regions.cell_sums(taught["added"](model, picture, words, 4)[None], 8)
     torch.testing.assert_close(mine, regions.word_map(model, picture[None], words[None], steps=4))
+
+
+@pytest.mark.parametrize("theirs", [False, True])
+def test_the_lessons_search_takes_your_folder_and_any_model(
+    theirs: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cell as it stands, with its first two lines filled in."""
+    photos, model = tmp_path / "photos" / "a year", tmp_path / "model"
+    photos.mkdir(parents=True)
+    model.mkdir()
+    for colour in COLOURS_THERE:
+        Image.new("RGB", (40, 30), colour).save(photos / f"{colour}.jpg")
+    tiny_clip(model)
+    cells = {cell.id: cell for cell in LESSONS["07_look_inside.ipynb"].cells}
+    source = cells["search"].source.replace("FOLDER = None", f"FOLDER = {str(photos.parent)!r}")
+    if theirs:
+        source = source.replace("MODEL = None", f"MODEL = {str(model)!r}")
+    source = re.sub(r"^QUERIES = .*$", 'QUERIES = ["a red boat"]', source, flags=re.MULTILINE)
+    names = namespace_of("07_look_inside.ipynb") | {"run": load_run(shipped_checkpoint())}
+    exec(source, names)
+    assert sorted(path.stem for path in names["index"].paths) == sorted(COLOURS_THERE)
+    assert isinstance(names["searched"].model, TheirCLIP) == theirs
+    assert "The best 4 pictures for 1 query" in capsys.readouterr().out
+    plt.close("all")
