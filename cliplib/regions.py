@@ -82,7 +82,7 @@ def covered_map(model: CLIP, pictures: Tensor, words: Tensor, cells: int = 8) ->
 
     def cosines(shown: Tensor) -> Tensor:
         parts = [model.encode_image(part.to(device)).cpu() for part in shown.split(many)]
-        return (torch.cat(parts) * words).sum(dim=1)  # (B,)
+        return (torch.cat(parts) * words.cpu()).sum(dim=1)  # (B,)
 
     maps = torch.empty(len(pictures), cells, cells)
     whole = cosines(pictures)
