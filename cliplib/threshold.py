@@ -110,3 +110,34 @@ def calibration_error(claimed: np.ndarray, right: np.ndarray, bins: int = 10) ->
     """
     mean, share, counts = reliability(claimed, right, bins)
     return float((counts * np.abs(mean - share)).sum() / counts.sum())
+
+
+def best_scale(cosines: np.ndarray, labels: np.ndarray, scales: Sequence[float]) -> float:
+    """The logit scale whose softmax gives the true answers the highest probability; the first of
+    equal ones. It changes claims, never answers. Choose it on validation data.
+
+    Shapes: cosines (N, K), labels (N,) from 0 to K - 1; scales are multipliers, 1/temperature.
+    Raises: ValueError when the shapes do not fit or there is no scale.
+    Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2
+    (arXiv 1706.04599).
+    """
+    cosines, labels = np.asarray(cosines, float), np.asarray(labels)
+    if cosines.ndim != 2 or labels.shape != (len(cosines),) or not len(scales):
+        raise ValueError(
+            f"best_scale needs cosines (N, K), labels (N,) and scales; got {cosines.shape}, "
+            f"{labels.shape} and {len(scales)} scales."
+        )
+    return min(scales, key=lambda scale: _surprise(scale * cosines, labels))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Rows of probabilities. Shapes: (N, K) in and out."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _surprise(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The mean negative log-probability of the true answers, in nats."""
+    top = logits.max(axis=1)  # (N,)
+    sums = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top  # (N,)
+    return float((sums - logits[np.arange(len(labels)), labels]).mean())

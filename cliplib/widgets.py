@@ -19,6 +19,7 @@ from PIL.Image import Image, fromarray
 
 from cliplib.pictures import open_rgb
 from cliplib.plots import Picture
+from cliplib.threshold import softmax
 
 LOWEST, HIGHEST = 0.01, 2.0  # temperatures to choose from
 
@@ -30,9 +31,7 @@ def caption_probabilities(cosines: np.ndarray, temperature: float) -> np.ndarray
     """
     if temperature <= 0:
         raise ValueError(f"The temperature divides the cosines: above 0, not {temperature}.")
-    logits = np.asarray(cosines, float) / temperature  # (B, B)
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    return softmax(np.asarray(cosines, float) / temperature)
 
 
 def draw_temperatures(cosines: np.ndarray, temperatures: Sequence[float]) -> str:
