@@ -93,11 +93,15 @@ def _keep(exercises: set[str]) -> None:
 
 def passed() -> set[str]:
     """The exercises that were passed so far; a damaged file counts as none."""
+    return _passed_in(_progress()) or set()
+
+
+def _passed_in(progress: Path) -> set[str] | None:
     try:
-        kept = json.loads(_progress().read_text(encoding="utf-8"))["passed"]
+        kept = json.loads(progress.read_text(encoding="utf-8"))["passed"]
         return {exercise for exercise in kept if isinstance(exercise, str)}
     except (OSError, ValueError, KeyError, TypeError):
-        return set()
+        return None
 
 
 def summary() -> None:
@@ -108,6 +112,31 @@ def summary() -> None:
         for lesson, count in EXERCISES.items()
     ]
     print(f"Exercises passed so far: {', '.join(lessons)}.")
+
+
+def room(folder: Path) -> None:
+    """A teacher's view of `summary`: how many of a room have passed each exercise.
+
+    folder: each learner's progress.json, collected under any names that end in .json.
+    Raises: FileNotFoundError when there is none.
+    """
+    found = {path: _passed_in(path) for path in sorted(folder.glob("*.json"))}
+    learners = {path.stem: done for path, done in found.items() if done is not None}
+    if not learners:
+        raise FileNotFoundError(
+            f"No learner's progress lies in {folder}: collect each one's progress.json there, from "
+            "the data folder of their course, under a name of its own."
+        )
+    print(f"Passed by how many of {len(learners)}:")
+    for lesson, count in EXERCISES.items():
+        names = [f"{lesson}.{i + 1}" for i in range(count)]
+        by = [sum(name in done for done in learners.values()) for name in names]
+        print("  " + ", ".join(f"{name}: {n}" for name, n in zip(names, by, strict=True)))
+    whole = sum(EXERCISES.values())
+    for learner, done in learners.items():
+        print(f"{learner}: {len(done)} of {whole}")
+    if broken := [path.name for path, done in found.items() if done is None]:
+        print(f"Cannot be read: {', '.join(broken)}")
 
 
 def reset() -> None:
