@@ -18,7 +18,7 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page
 
 COURSE = Path(__file__).resolve().parent.parent
-PATIENCE = 180_000  # milliseconds
+PATIENCE = 600_000  # milliseconds; a lesson takes one tenth of that where nothing else runs
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
 FLAGS = [
