@@ -6,7 +6,9 @@ Only the standard library is imported at the top, so that it can still say that 
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib.metadata
+import io
 import os
 import platform
 import re
@@ -24,6 +26,9 @@ PYTHON = (3, 10)
 MEMORY_GB = (1.0, 2.0)  # below the first training fails, below the second it may
 DISK_GB = (0.5, 4.0)  # the picture book and a run; Flickr8k as archive and as files
 MARKS = {"ok": "[ok]  ", "note": "[note]", "stop": "[stop]"}
+SLOW = 600  # seconds of training from which on a class would wait
+FEWER_EPOCHS = 6  # of the 18; README says what they reach
+LINE = ("Python", "device", "memory", "disk", "training")  # what a room's line has of each computer
 BEGIN = 20  # column at which a finding's text stands
 
 
@@ -35,6 +40,7 @@ class Finding:
     text: str
     level: str = "ok"
     remedy: str = ""
+    short: str = ""  # for a room's table
 
     def __str__(self) -> str:
         begin = f"{MARKS[self.level]} {self.name:12} "
@@ -59,6 +65,18 @@ def diagnose() -> bool:
         else "ready"
     )
     return not stops
+
+
+def line() -> tuple[str, bool]:
+    """This computer as a row of CSV: name, verdict, what LINE names, what to do; if it is ready."""
+    findings = list(examine())
+    short = {finding.name: finding.short for finding in findings}
+    others = [f"{f.name}: {f.text}. {f.remedy}".strip() for f in findings if f.level != "ok"]
+    stops = any(finding.level == "stop" for finding in findings)
+    row = [platform.node(), "not ready" if stops else "ready"]
+    written = io.StringIO()
+    csv.writer(written).writerow([*row, *(short.get(n, "") for n in LINE), " ".join(others)])
+    return written.getvalue().rstrip(), not stops
 
 
 def examine() -> Iterator[Finding]:
@@ -90,7 +108,7 @@ def python() -> Finding:
         wanted = ".".join(map(str, PYTHON))
         remedy = f"Install Python {wanted} or newer and make the environment with it."
         return Finding("Python", f"{found} is too old", "stop", remedy)
-    return Finding("Python", f"{found} on {platform.system()}")
+    return Finding("Python", f"{found} on {platform.system()}", short=found)
 
 
 def interpreter(prefix: str = sys.prefix, course: Path = COURSE) -> Finding:
@@ -165,14 +183,15 @@ def device() -> Finding:
     chosen = pick_device()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     text = f"{chosen.type}, {cores} CPU cores, {torch.get_num_threads()} threads"
+    short = f"{chosen.type}, {cores} cores"
     if chosen.type == "cuda":
         gpu = torch.cuda.get_device_properties(chosen)
         text = f"{gpu.name} with {gpu.total_memory / 1e9:.0f} GB, {cores} CPU cores"
     if wanting_a_core() > cores:  # threads that wait for each other can take many times as long
         text += f"; busy: {wanting_a_core():.1f} programs wanted a core in the last minute"
         remedy = "The forecast may be far too long: close other programs and ask again."
-        return Finding("device", text, "note", remedy)
-    return Finding("device", text)
+        return Finding("device", text, "note", remedy, short)
+    return Finding("device", text, short=short)
 
 
 def wanting_a_core() -> float:
@@ -206,21 +225,28 @@ def measured(name: str, free: float, wanted: tuple[float, float], remedy: str) -
     least, comfortable = wanted
     text = f"{free:.1f} GB free"
     if free < least:
-        return Finding(name, f"{text}, {least:g} GB are needed", "stop", remedy)
+        return Finding(name, f"{text}, {least:g} GB are needed", "stop", remedy, text)
     if free < comfortable:
-        return Finding(name, f"{text}, {comfortable:g} GB are comfortable", "note", remedy)
-    return Finding(name, text)
+        return Finding(name, f"{text}, {comfortable:g} GB are comfortable", "note", remedy, text)
+    return Finding(name, text, short=text)
 
 
 def training() -> Finding:
-    """Twenty real steps, and how long lesson 04 takes here."""
+    """Twenty real steps, how long lesson 04 takes here, and what to set where that is long."""
     from cliplib.forecast import twenty_steps
+    from cliplib.meter import in_words
 
     forecast = twenty_steps()
     if not forecast.loss[1] < forecast.loss[0]:
         remedy = "Install torch anew: it computes something else here than elsewhere."
         return Finding("training", f"{forecast.sentences()} It did not learn.", "stop", remedy)
-    return Finding("training", forecast.sentences())
+    short = in_words(forecast.training)
+    if forecast.training > SLOW:
+        remedy = (
+            f"In lesson 04, below the imports: profile = replace(profile, epochs={FEWER_EPOCHS})"
+        )
+        return Finding("training", forecast.sentences(), "note", remedy, short)
+    return Finding("training", forecast.sentences(), short=short)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -230,7 +256,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "of the quick profile in memory, and says how long lesson 04 takes here. Ends in "
         '"ready" (exit status 0), or says what to do (1). Writes nothing.',
     )
-    parser.parse_args(arguments)
+    parser.add_argument(
+        "--line",
+        action="store_true",
+        help="one line for a teacher's table instead (CSV): name, verdict, Python, device, free "
+        "memory, free disk, length of lesson 04's training, what to do",
+    )
+    if parser.parse_args(arguments).line:
+        row, ready = line()
+        print(row)
+        return 0 if ready else 1
     return 0 if diagnose() else 1
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.metadata
 import os
+import platform
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -287,6 +290,36 @@ def test_a_torch_that_does_not_load_gives_a_sentence() -> None:
     assert result.returncode == 1 and result.stderr == ""
     assert "libtorch.so" in result.stdout and "Traceback" not in result.stdout
     assert "not ready: device" in result.stdout
+
+
+def test_a_rooms_line_can_be_read_as_a_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(forecast, "twenty_steps", lambda: FINE)
+    monkeypatch.setattr(doctor.platform, "node", lambda: "table 7, window")
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0), raising=False)
+    monkeypatch.setattr(doctor, "interpreter", lambda: Finding("interpreter", "fine"))
+    assert doctor.main(["--line"]) == 0
+    ((name, verdict, python, device, memory, disk, training, to_do),) = csv.reader(
+        capsys.readouterr().out.splitlines()
+    )
+    assert (name, verdict, training, to_do) == ("table 7, window", "ready", "2 minutes", "")
+    assert python == platform.python_version() and "cores" in device
+    assert memory.endswith("GB free") and disk.endswith("GB free")
+    monkeypatch.setattr(forecast, "twenty_steps", lambda: replace(FINE, loss=(5.0, 5.0)))
+    assert doctor.main(["--line"]) == 1
+    ((_, verdict, *_, to_do),) = csv.reader(capsys.readouterr().out.splitlines())
+    assert verdict == "not ready" and "did not learn" in to_do and "Install torch anew" in to_do
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(599.0, "ok"), (601.0, "note")])
+def test_a_slow_computer_is_told_which_setting_to_take(
+    seconds: float, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast, "twenty_steps", lambda: replace(FINE, training=seconds))
+    finding = doctor.training()
+    assert finding.level == level
+    assert ("epochs=6" in finding.remedy) == (level == "note")
 
 
 def test_long_findings_are_wrapped_and_commands_are_not() -> None:
