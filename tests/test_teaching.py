@@ -225,3 +225,15 @@ def test_what_the_page_says_of_every_lesson_is_so() -> None:
         assert len(predictions) >= 2, name
     seconds = LESSONS["04_training.ipynb"].metadata["course"]["seconds"]
     assert 240 <= seconds <= 360, "the page says that lesson 04 runs in about five minutes"
+
+
+def test_variables_and_commands_that_the_page_names_are_there() -> None:
+    config = (COURSE / "cliplib" / "config.py").read_text(encoding="utf-8")
+    variables = set(re.findall(r"CLIPLIB_[A-Z0-9]+", PAGE))
+    assert variables == {"CLIPLIB_DATA", "CLIPLIB_FLICKR8K", "CLIPLIB_PROFILE"}
+    assert all(f'os.environ.get("{name}")' in config for name in variables)
+    scripts = re.findall(r"python notebooks/(\w+)\.py", PAGE)
+    modules = re.findall(r"-m cliplib\.(\w+)", PAGE)
+    assert len(scripts) >= 2 and len(modules) >= 3
+    assert all((COURSE / "notebooks" / f"{name}.py").is_file() for name in scripts)
+    assert all((COURSE / "cliplib" / f"{name}.py").is_file() for name in modules)
