@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from test_notebooks import BANNED, anchor, headings, of_type, prose
 
+from cliplib import doctor
+
 COURSE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(COURSE / "notebooks"))
 
@@ -237,3 +239,8 @@ def test_variables_and_commands_that_the_page_names_are_there() -> None:
     assert len(scripts) >= 2 and len(modules) >= 3
     assert all((COURSE / "notebooks" / f"{name}.py").is_file() for name in scripts)
     assert all((COURSE / "cliplib" / f"{name}.py").is_file() for name in modules)
+
+
+def test_the_rooms_table_has_the_columns_of_the_doctors_line() -> None:
+    columns = ["name", "verdict", *doctor.LINE, "what to do"]
+    assert f"\n    {','.join(columns)}\n" in PAGE
