@@ -24,7 +24,7 @@ PAGE = teaching.PAGE.read_text(encoding="utf-8")
 LESSONS = {path.name: rebuild.read(path) for path in rebuild.lessons()}
 OPTION = re.compile(r"^- ([a-d])\) (.+)$", re.MULTILINE)
 ANSWER = re.compile(
-    r"^\*\*(\d\db?\.\d) · ([^\n]+?)\.\*\* ([^\n]+)\n\n```python\n(.+?)\n```$", re.M | re.S
+    r"^\*\*(\d\db?\.\d) · ([^\n]+?)\*\*\n\n([^\n]+)\n\n```python\n(.+?)\n```$", re.M | re.S
 )
 
 lesson = pytest.mark.parametrize("path", rebuild.lessons(), ids=lambda path: path.stem)
@@ -225,6 +225,8 @@ def test_what_the_page_says_of_every_lesson_is_so() -> None:
         assert "## See it first" in prose(notebook) and "## What you learned" in prose(notebook)
         predictions = re.findall(r"\*\*Predict", prose(notebook))
         assert len(predictions) >= 2, name
+    numbers = [rebuild.number(path) for path in rebuild.lessons()]
+    assert f"work on today? {' · '.join(numbers)}\n" in section("Feedback form")
     seconds = LESSONS["04_training.ipynb"].metadata["course"]["seconds"]
     assert 240 <= seconds <= 360, "the page says that lesson 04 runs in about five minutes"
 
