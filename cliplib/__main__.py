@@ -10,6 +10,7 @@ COMMANDS = """Commands of cliplib; each explains itself with --help:
                               python -m cliplib.search "a red boat at night"
   python -m cliplib.film      trains and films the matrix becoming a diagonal
   python -m cliplib.doctor    looks at this computer and says how long training takes here
+  python -m cliplib.bundle    writes the course for a room without internet, on a stick
 
 In a notebook, `from cliplib import checks` and `checks.summary()` say which exercises you have
 passed; `checks.reset()` forgets it.
