@@ -17,7 +17,7 @@ from cliplib import data, shelf, stick, tracked, wheels
 from cliplib.config import COURSE
 from cliplib.pictures import DataError
 from cliplib.stick import MANIFEST, BundleError
-from cliplib.storage import sha256_of, write_json, write_whole
+from cliplib.storage import sha256_of, write_json
 from cliplib.wheels import Run, Target
 
 UNSAFE = re.compile(r'[<>:"\\|?*\x00-\x1f]|[. ]$')
@@ -92,9 +92,10 @@ def require_safe(names: Sequence[str]) -> None:
         bad = [p for p in name.split("/") if UNSAFE.search(p) or DEVICES.fullmatch(p) or not p]
         if bad or len(name) > LONGEST:
             wrong.append(name)
-        other = lower.setdefault(name.lower(), name)
-        if other != name:
-            wrong.append(f"{other} beside {name}")
+        for path in map(str, (PurePosixPath(name), *PurePosixPath(name).parents)):
+            other = lower.setdefault(path.lower(), path)
+            if other != path:  # one would lie in the place of the other
+                wrong.append(f"{path} beside {other}")
     if wrong:
         raise BundleError(
             f"These names cannot stand on an exFAT stick or in Windows: {'; '.join(wrong)}."
@@ -130,7 +131,8 @@ def build(
         fill(folder, content, files, kept, book, run)
         stick.require_whole(folder)
         if out.suffix == ".zip":
-            write_whole(out, lambda file: zip_folder(folder, file, inside=out.stem))
+            zip_folder(folder, aside / out.name, inside=out.stem)
+            (aside / out.name).rename(out)
         else:
             aside.rename(out)
     except OSError as error:
