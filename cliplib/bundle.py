@@ -23,7 +23,7 @@ from cliplib.wheels import Run, Target
 UNSAFE = re.compile(r'[<>:"\\|?*\x00-\x1f]|[. ]$')
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # of Windows
 LONGEST = 180  # characters of a name with its folders: Windows allows 260 with those of the stick
-WHEELS_OF_A_TARGET = 350_000_000  # bytes at least, with PyTorch's build for CPUs
+WHEELS_OF_A_TARGET = 300_000_000  # bytes at least, with PyTorch's build for CPUs
 SPARE = 100_000_000  # bytes that stay free
 
 ABOUT = """\
@@ -119,7 +119,7 @@ def build(
         raise BundleError(f"{out} is there already. Remove it, or name another.")
     files = tracked.course_files(course)
     if changed := tracked.uncommitted(course):
-        print(f"Not committed, so they go in as they were before: {', '.join(changed)}.")
+        print(f"Changed since the last commit, and going in as committed: {', '.join(changed)}.")
     kept = shelf.files_of(content.hub)
     require_safe([f"course/{name}" for name in files] + [f"hub/{name}" for name in kept])
     book = book or data.ensure("picturebook")

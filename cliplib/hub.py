@@ -21,6 +21,7 @@ VOCABULARY = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "s
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json",
            "pytorch_model.bin", "pytorch_model.bin.index.json")  # fmt: skip
 
+CARD = "README.md"
 SETTINGS_FILE = re.compile(r"[^/]+\.(json|txt|model)")
 WEIGHT_FILES = (  # in this order of preference; large models come in parts and an index of them
     re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"),
@@ -117,13 +118,16 @@ def _or_main(revision: str) -> str:
 
 
 def _wanted(names: list[str]) -> list[str]:
-    """Settings and vocabulary, then one form of the weights: where those are, all is there."""
+    """Card, settings and vocabulary, then one form of the weights: where those are, all is there.
+
+    The card names the licence under which the rest may be given on.
+    """
     weights = _weights(names)
     if not weights:
         raise FileNotFoundError("it holds no weights that are read here")
     forms = [name for name in names if any(form.fullmatch(name) for form in WEIGHT_FILES)]
     settings = [name for name in names if SETTINGS_FILE.fullmatch(name) and name not in forms]
-    return settings + weights
+    return [name for name in names if name == CARD] + settings + weights
 
 
 def _weights(names: list[str]) -> list[str]:

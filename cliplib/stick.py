@@ -183,8 +183,9 @@ def environment(bundle: Path, manifest: dict, folder: Path) -> Path:
     pip = sorted(wheels.glob("pip-*.whl"))[-1]
     place = folder / ".venv"
     python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    # PIP_CONFIG_FILE: no index, constraint or cache of the learner's own settings comes in.
-    own = dict(os.environ, PIP_CONFIG_FILE=os.devnull, PIP_DISABLE_PIP_VERSION_CHECK="1")
+    # No index, constraint or target of the learner's own settings comes in.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    own.update(PIP_CONFIG_FILE=os.devnull, PIP_DISABLE_PIP_VERSION_CHECK="1")
     made = [sys.executable, "-m", "venv", "--clear", "--without-pip", str(place)]
     filled = [str(python), str(pip / "pip"), "install", "--no-index", "--no-cache-dir", "-q"]
     filled += ["--find-links", str(wheels), "-r", str(folder / "requirements.txt"), "pip"]
