@@ -232,8 +232,9 @@ def test_names_that_differ_only_in_capitals_are_told() -> None:
 
 
 def test_an_unsafe_name_in_the_course_stops_it_before_anything_is_written(
-    out: Path, course: Path, book: Path
+    out: Path, course: Path, book: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bundle, "fill", lambda *_: pytest.fail("it was written"))
     (course / "what?.md").write_text("")
     git(course, "add", "-A", "*.md")
     git(course, "commit", "-qm", "A question")
@@ -538,9 +539,11 @@ def test_the_network_is_off_where_it_can_be() -> None:
 def test_the_script_installs_and_asks_the_doctor(made: Path, tmp_path: Path) -> None:
     before = {name: (made / name).stat().st_mtime_ns for name in names(made)}
     mine = tmp_path / "my own" / "clip"
-    ran = run_install(made, mine)
+    (tmp_path / "theirs.txt").write_text("tiny==1.0")  # settings of pip that would spoil it
+    ran = run_install(made, mine, PIP_CONSTRAINT=str(tmp_path / "theirs.txt"))
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert f"ready 1.5 a picture {mine / '.venv'}" in ran.stdout
+    assert "Retrying" not in ran.stderr, "an index was asked"
     assert set(COURSE_FILES) <= names(mine)
     assert not {*mine.glob("wheels"), *mine.rglob("*.partial"), *mine.glob(".installing")}
     pip = subprocess.run([mine / ".venv/bin/python", "-m", "pip", "--version"], capture_output=True)

@@ -90,6 +90,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], P
             make(made[name, commit], seed)
     bert = made["someone/tiny-bert", NEW]  # what large repositories hold beside what is read
     (bert / "pytorch_model.bin").write_bytes(b"\0" * 5_000_000)
+    (bert / "README.md").write_text("---\nlicense: mit\n---\n")
     (bert / "onnx").mkdir()
     (bert / "onnx" / "model.json").write_text("{}")
     vocabulary = made["someone/tiny-bert", OLD] / "vocab.txt"  # an older one, without dogs
@@ -168,6 +169,7 @@ def test_downloaded_once_with_its_size_said_then_never_asked_again(
     got = [path for method, path, _ in hub.asked if method == "GET" and "resolve" in path]
     assert not any("pytorch_model.bin" in path or "onnx" in path for path in got)
     assert [path.rsplit("/")[-1] for path in got].count("model.safetensors") == 2
+    assert any(path.endswith("/README.md") for path in got), "the card names the licence"
 
     hub.asked.clear()
     again, said, _ = load(tmp_path)
