@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import ensurepip
 import errno
 import json
@@ -610,6 +611,7 @@ def test_what_lies_on_the_stick_needs_python_alone(made: Path) -> None:
     text = (made / "install.py").read_text(encoding="utf-8")
     imported = set(re.findall(r"^ *(?:from|import) (\w+)", text, re.MULTILINE))
     assert imported <= {*sys.stdlib_module_names, "__future__"}
+    ast.parse(text, feature_version=(3, 8))  # so that an old Python says that it is too old
     alone = [sys.executable, "-I", "-S", str(made / "install.py"), "--check"]
     ran = subprocess.run(alone, capture_output=True, text=True)
     assert ran.stdout == f"{made} is whole.\n", ran.stderr
@@ -627,6 +629,67 @@ def test_the_scripts_are_in_each_systems_own_form(out: Path, course: Path, book:
     manifest = json.loads((out / "MANIFEST.json").read_text())
     assert manifest["pythons"] == ["3.9", "3.10", "3.12"]
     assert manifest["platforms"] == ["linux", "windows"]
+
+
+# The command
+
+
+def test_the_command_builds_for_every_named_computer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built = []
+    monkeypatch.setattr(bundle, "build", lambda *asked: built.append(asked))
+    command = (
+        "STICK/x.zip --platform windows --platform macos --python 3.10 --python 3.12 --hub a/b"
+    )
+    assert bundle.main(command.split()) == 0
+    pairs = [("windows", "3.10"), ("windows", "3.12"), ("macos", "3.10"), ("macos", "3.12")]
+    targets = tuple(Target(*pair) for pair in pairs)
+    assert built == [(Path("STICK/x.zip"), Content(targets, ("a/b",)))]
+    assert "STICK/x.zip is whole. Eject the stick" in capsys.readouterr().out
+    assert bundle.main(["x"]) == 0
+    assert built[1] == (Path("x"), Content((Target(wheels.here(), PYTHON),)))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (BundleError("No room."), 1, "No room."),
+        (PermissionError("not yours"), 1, "not yours"),
+        (KeyboardInterrupt(), 130, "Interrupted. Nothing half-made is left."),
+    ],
+)
+def test_the_command_ends_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: int,
+    said: str,
+) -> None:
+    def stopped(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(bundle, "build", stopped)
+    assert bundle.main(["x", "--platform", "linux"]) == status
+    told = capsys.readouterr()
+    assert told.err.strip() == said and told.out == ""
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "name"),
+    [("linux", "x86_64", "linux"), ("linux", "aarch64", "linux-arm"), ("darwin", "arm64", "macos"),
+     ("win32", "AMD64", "windows"), ("darwin", "x86_64", None)],
+)  # fmt: skip
+def test_this_computers_platform(
+    monkeypatch: pytest.MonkeyPatch, system: str, machine: str, name: str | None
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(wheels.platform, "machine", lambda: machine)
+    if name:
+        assert wheels.here() == name
+    else:
+        with pytest.raises(BundleError, match=r"This computer .* name one with --platform"):
+            wheels.here()
 
 
 @pytest.mark.slow
