@@ -44,7 +44,7 @@ here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd) || exit 1
 for python in {pythons} python3; do
     command -v "$python" >/dev/null 2>&1 && exec "$python" "$here/install.py" "$@"
 done
-echo "Python {versions} is needed and was not found." >&2
+echo "Python {wanted} is needed and was not found." >&2
 exit 1
 """
 INSTALL_BAT = """\
@@ -63,7 +63,7 @@ exit /b %STATUS%
 READ_ME = """\
 Build your own CLIP: the course, to be installed without internet.
 
-Python {versions} must be on the computer. For: {platforms}.
+Python {wanted} must be on the computer. For: {platforms}.
 
   Linux     sh install.sh FOLDER
   macOS     the same in the Terminal (this script was not run on macOS)
@@ -210,6 +210,7 @@ def write_scripts(folder: Path, content: Content) -> None:
     words = {
         "pythons": " ".join(f"python{python}" for python in pythons),
         "versions": " ".join(pythons),
+        "wanted": " or ".join(pythons),
         "platforms": ", ".join(sorted({target.platform for target in content.targets})),
     }
     texts = {"install.sh": INSTALL_SH, "install.bat": INSTALL_BAT, "README.txt": READ_ME}

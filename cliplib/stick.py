@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 
 MANIFEST = "MANIFEST.json"
-PARTS = ("course/", "wheels/", "hub/")  # a file too many here would be installed
 UNDER_WAY = ".installing"
 UNPACKED = 2.5  # times the wheels' size, at least, is what they take on a disk
 
@@ -48,7 +47,8 @@ def contents(bundle: Path) -> dict:
 def check(bundle: Path) -> list[str]:
     """What is wrong with a bundle, folder or zip, a sentence each; it is whole when none is.
 
-    Every byte is read. Hidden files in it, as a system leaves them on a stick, do not count.
+    Every byte is read. What a system or a person leaves beside the files does not count, but for
+    packages; nor do hidden files, which macOS lays beside every file on a stick.
     """
     if not bundle.exists():
         return [f"There is no {bundle}."]
@@ -59,9 +59,12 @@ def check(bundle: Path) -> list[str]:
         return [f"{MANIFEST} is missing: it is written last, so this bundle was cut short."]
     except (zipfile.BadZipFile, ValueError) as error:
         return [f"It was cut short or changed: {error}."]
-    hidden = [name for name in files if name.rpartition("/")[2].startswith(".")]
-    many = [name for name in sorted(set(files) - set(manifest) - set(hidden))
-            if name.startswith(PARTS)]  # fmt: skip
+    # Of course and hub only what the manifest names is copied, but pip looks at every wheel.
+    many = [
+        name
+        for name in sorted(set(files) - set(manifest))
+        if name.startswith("wheels/") and not name.startswith("wheels/.")
+    ]
     wrong = [f"{name} does not belong to it." for name in many]
     for name in sorted(manifest):
         fault = compare(files[name], manifest[name]) if name in files else "is missing"
