@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
@@ -78,6 +79,9 @@ class Trainer:
         if profile.gradient_checkpointing:
             checkpoint_activations(self.model)
         self.train = train
+        # an epoch's batches: rows of pictures (B,) and of their captions (C, B)
+        p = profile
+        self.plan = partial(epoch_batches, train.pairs, p.batch_size, p.captions_per_step, p.seed)
         self.steps_an_epoch = len(self.plan(0))
         self._begin_optimizing()
         self.epoch = 0  # the next one to run
@@ -94,16 +98,6 @@ class Trainer:
         dtype = pick_precision(self.profile.precision, self.device)
         self.precision = MixedPrecision(dtype, self.device)
 
-    def plan(self, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The epoch's batches: rows of pictures (B,) and of their captions (C, B)."""
-        return epoch_batches(
-            self.train.pairs,
-            self.profile.batch_size,
-            self.profile.captions_per_step,
-            self.profile.seed,
-            epoch,
-        )
-
     def run_epoch(self, bar: tqdm) -> None:
         started = time.perf_counter()
         plan = self.plan(self.epoch)
@@ -114,13 +108,14 @@ class Trainer:
             self._window.append(self._step(images, caption_rows))
             self.meter.pictures += len(images)
             self._report(bar, len(images))
-        self._coming = coming
+        if self.epoch + 1 < self.profile.epochs:
+            self._coming = coming
         self.epoch += 1
         self.seconds += time.perf_counter() - started
 
     def _pictures(self) -> Iterator[Tensor]:
         """This epoch's and all later ones': the next first batch is prepared during a last step."""
-        epochs = (self.plan(epoch) for epoch in count(self.epoch))
+        epochs = map(self.plan, count(self.epoch))  # not self: a trainer that is let go must go
         return self.train.images.batches((rows for plan in epochs for rows, _ in plan), self.device)
 
     def rehearse(self, steps: int = 3) -> float:

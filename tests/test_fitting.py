@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -264,6 +265,9 @@ def test_the_next_epochs_first_pictures_are_prepared_during_this_ones_last_step(
     assert five.wait(timeout=60) and asked == plans[:5]
     some.run_epoch(trainer.tqdm(disable=True))
     assert asked[:8] == plans[:8], "in order, none twice"
+    gone = weakref.ref(some)
+    del some
+    assert gone() is None, "a trainer that is let go gives its memory back at once"
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

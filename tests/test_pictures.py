@@ -305,6 +305,8 @@ def test_batches_of_nothing(paths: list[Path]) -> None:
 
 
 def test_stopping_early_leaves_no_thread_behind(paths: list[Path]) -> None:
+    gc.collect()  # what other tests left
+    before = set(threading.enumerate())
     store = PictureStore(paths, transform(), workers=2)
     for _ in store.batches(np.arange(20).reshape(10, 2)):
         break
@@ -313,11 +315,11 @@ def test_stopping_early_leaves_no_thread_behind(paths: list[Path]) -> None:
         for _ in batches:
             raise KeyboardInterrupt
     batches.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("prefetch")]
+    assert not [t for t in set(threading.enumerate()) - before if t.name.startswith("prefetch")]
     del store, batches
     gc.collect()
     deadline = time.monotonic() + 5
-    while [t for t in threading.enumerate() if t.name.startswith("decode")]:
+    while [t for t in set(threading.enumerate()) - before if t.name.startswith("decode")]:
         assert time.monotonic() < deadline, "the decoding threads outlive their store"
         time.sleep(0.01)
 
