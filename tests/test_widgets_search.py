@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 
 import ipywidgets
 import pytest
@@ -159,3 +160,31 @@ def test_other_classes_and_templates_name_the_pictures_anew_or_say_what_is_wrong
     assert "0 places for a class" in told.value and not answers.children, "no old answers"
     templates.value = "{}"
     assert len(answers.children) == 5
+
+
+def test_of_two_changes_that_are_handled_at_once_the_later_one_stays(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composer, judging, may_end = widgets_search._Composer(run), Event(), Event()
+
+    def slowly(*arguments: object) -> list:
+        judging.set()
+        assert may_end.wait(60)
+        return judge(*arguments)
+
+    def take_all_away() -> None:
+        for kind, _ in composer.things:
+            kind.unobserve_all()
+            kind.value = NOTHING
+        composer.redraw()  # needs no judge, so it would be the first to end
+
+    monkeypatch.setattr(widgets_search, "judge", slowly)
+    older, later = Thread(target=composer.redraw), Thread(target=take_all_away)
+    older.start()
+    assert judging.wait(60)
+    later.start()
+    later.join(0.5)  # without a turn of its own it would be through by now
+    may_end.set()
+    older.join()
+    later.join()
+    assert composer.verdicts.value == "Choose at least one thing."
