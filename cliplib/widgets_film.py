@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from threading import Lock
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -37,6 +38,7 @@ class _Film:
         self.frames, self.history, self.log_b = frames, history, log_b
         self.steps = sorted(frames)
         self.drawn: dict[int, bytes] = {}
+        self.turn = Lock()
         last = len(self.steps) - 1
         play = ipywidgets.Play(max=last, interval=PAUSE)
         slider = ipywidgets.IntSlider(max=last, description="moment", readout=False)
@@ -50,7 +52,11 @@ class _Film:
         self.show()
 
     def show(self) -> None:
-        """The moment that the field names now."""
+        """The moment that the field names when its turn comes: figures are drawn one by one."""
+        with self.turn:
+            self._show()
+
+    def _show(self) -> None:
         step = self.steps[self.field.value]
         if step not in self.drawn:
             self.drawn[step] = self._draw(step)

@@ -9,6 +9,7 @@ import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -220,7 +221,7 @@ class _Steps:
     """The batch as it is now, its figure, and the buttons."""
 
     def __init__(self, start: Circle) -> None:
-        self.start = start
+        self.start, self.turn = start, Lock()
         self.figure, self.told = ipywidgets.Image(format="png", width=440), ipywidgets.HTML()
         buttons = []
         for title, steps in (("Step", 1), ("Ten steps", 10), ("Begin again", 0)):
@@ -231,7 +232,11 @@ class _Steps:
         self.go(0)
 
     def go(self, steps: int) -> None:
-        """Takes some steps; none begins again."""
+        """Takes some steps; none begins again. One click after the other."""
+        with self.turn:
+            self._go(steps)
+
+    def _go(self, steps: int) -> None:
         self.now = self.now if steps else self.start
         for _ in range(steps):
             self.now = self.now.after_step()
