@@ -8,8 +8,10 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
+from threading import RLock
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -21,7 +23,22 @@ from cliplib.pictures import open_rgb
 from cliplib.plots import Picture
 from cliplib.threshold import softmax
 
+TURN = RLock()  # for all widgets, since they share matplotlib's current figure
 LOWEST, HIGHEST = 0.01, 2.0  # temperatures to choose from
+
+
+def in_turn(handler: Callable[..., None]) -> Callable[..., None]:
+    """A handler that waits for the one before it, and so must read what is chosen by itself.
+
+    JupyterLab may handle two changes at once; then the older answer could come last and stay.
+    """
+
+    @wraps(handler)
+    def waiting(*arguments: object) -> None:
+        with TURN:
+            handler(*arguments)
+
+    return waiting
 
 
 def caption_probabilities(cosines: np.ndarray, temperature: float) -> np.ndarray:

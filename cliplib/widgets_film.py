@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from threading import Lock
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -12,6 +11,7 @@ import numpy as np
 from IPython.display import display
 
 from cliplib.plots_training import film_frame
+from cliplib.widgets import in_turn
 
 PAUSE = 600  # milliseconds from one moment to the next
 
@@ -38,7 +38,6 @@ class _Film:
         self.frames, self.history, self.log_b = frames, history, log_b
         self.steps = sorted(frames)
         self.drawn: dict[int, bytes] = {}
-        self.turn = Lock()
         last = len(self.steps) - 1
         play = ipywidgets.Play(max=last, interval=PAUSE)
         slider = ipywidgets.IntSlider(max=last, description="moment", readout=False)
@@ -51,12 +50,9 @@ class _Film:
         self.box = ipywidgets.VBox([controls, self.figure, self.told])
         self.show()
 
+    @in_turn
     def show(self) -> None:
-        """The moment that the field names when its turn comes: figures are drawn one by one."""
-        with self.turn:
-            self._show()
-
-    def _show(self) -> None:
+        """The moment that the field names now."""
         step = self.steps[self.field.value]
         if step not in self.drawn:
             self.drawn[step] = self._draw(step)

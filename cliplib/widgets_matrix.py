@@ -9,7 +9,6 @@ import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Lock
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from cliplib.loss import contrastive_loss
 from cliplib.plots import BLUE, GREY, ORANGE, Picture
-from cliplib.widgets import caption_probabilities, picture_html, temperature_control
+from cliplib.widgets import caption_probabilities, in_turn, picture_html, temperature_control
 
 CELL = 44  # pixels
 SHOWN = 160  # pixels of the chosen picture's longer side
@@ -128,6 +127,7 @@ class _ClickMatrix:
         button.on_click(choose)
         return button
 
+    @in_turn
     def _redraw(self) -> None:
         temperature = self.temperature.value
         shares = caption_probabilities(self.cosines, temperature)  # (B, B)
@@ -221,7 +221,7 @@ class _Steps:
     """The batch as it is now, its figure, and the buttons."""
 
     def __init__(self, start: Circle) -> None:
-        self.start, self.turn = start, Lock()
+        self.start = start
         self.figure, self.told = ipywidgets.Image(format="png", width=440), ipywidgets.HTML()
         buttons = []
         for title, steps in (("Step", 1), ("Ten steps", 10), ("Begin again", 0)):
@@ -231,12 +231,9 @@ class _Steps:
         self.box = ipywidgets.VBox([ipywidgets.HBox(buttons), self.figure, self.told])
         self.go(0)
 
+    @in_turn
     def go(self, steps: int) -> None:
-        """Takes some steps; none begins again. One click after the other."""
-        with self.turn:
-            self._go(steps)
-
-    def _go(self, steps: int) -> None:
+        """Takes some steps; none begins again."""
         self.now = self.now if steps else self.start
         for _ in range(steps):
             self.now = self.now.after_step()

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from threading import Lock
 
 import ipywidgets
 import torch
@@ -31,7 +30,7 @@ from cliplib.search import (
     embed_words,
     nothing_matches,
 )
-from cliplib.widgets import picture_html
+from cliplib.widgets import in_turn, picture_html
 from cliplib.zeroshot import classifier, classify
 
 SHOWN = 150  # pixels of a picture's longer side
@@ -64,18 +63,19 @@ class _SearchBox:
             value=words, description="look for", layout={"width": "32em"}, continuous_update=True
         )
         self.field.observe(lambda change: self.find_words(), "value")
-        self.told, self.fitting, self.turn = ipywidgets.HTML(), ipywidgets.HTML(), Lock()
+        self.told, self.fitting = ipywidgets.HTML(), ipywidgets.HTML()
         self.answers = ipywidgets.HBox(layout={"flex_flow": "row wrap"})
         self.box = ipywidgets.VBox([self.field, self.told, self.answers, self.fitting])
         self.find_words()
 
+    @in_turn
     def find_words(self) -> None:
-        """Answers what stands in the field when its turn comes: an empty field has no answers."""
-        with self.turn:  # JupyterLab may handle two letters at once, and the older end last
-            words = self.field.value.strip()
-            answers = by_words(self.run, self.pictures, words, self.k) if words else []
-            self._show(answers, nothing_matches(self.run, answers) if answers else "", "")
+        """Answers what stands in the field now; an empty field has no answers."""
+        words = self.field.value.strip()
+        answers = by_words(self.run, self.pictures, words, self.k) if words else []
+        self._show(answers, nothing_matches(self.run, answers) if answers else "", "")
 
+    @in_turn
     def find_like(self, path: Path) -> None:
         """The pictures most alike one, and the captions that fit it best."""
         fitting = ""
@@ -128,19 +128,15 @@ class _PromptBuilder:
         self.templates = ipywidgets.Textarea(
             value=templates, description="templates", layout=wide, continuous_update=False
         )
-        self.told, self.turn = ipywidgets.HTML(), Lock()
+        self.told = ipywidgets.HTML()
         self.answers = ipywidgets.HBox(layout={"flex_flow": "row wrap"})
         for field in (self.classes, self.templates):
             field.observe(lambda change: self.redraw(), "value")
         self.box = ipywidgets.VBox([self.classes, self.templates, self.told, self.answers])
         self.redraw()
 
+    @in_turn
     def redraw(self) -> None:
-        """What stands in the fields when its turn comes."""
-        with self.turn:
-            self._redraw()
-
-    def _redraw(self) -> None:
         names = [name.strip() for name in self.classes.value.split(",") if name.strip()]
         templates = [line.strip() for line in self.templates.value.splitlines() if line.strip()]
         try:
@@ -250,7 +246,6 @@ class _Composer:
         for choice in (*(c for pair in self.things for c in pair), self.sky, self.ground, self.own):
             choice.observe(lambda change: self.redraw(), "value")
         below = ipywidgets.HBox([self.picture, self.verdicts])
-        self.turn = Lock()
         self.box = ipywidgets.VBox([*rows, self.own, below])
         self.redraw()
 
@@ -259,12 +254,8 @@ class _Composer:
         things = [f"{c.value} {k.value}" for k, c in self.things if k.value != NOTHING]
         return compose(*things, sky=self.sky.value, ground=self.ground.value)
 
+    @in_turn
     def redraw(self) -> None:
-        """What is chosen when its turn comes: JupyterLab may handle two changes at once."""
-        with self.turn:
-            self._redraw()
-
-    def _redraw(self) -> None:
         scene = self.scene()
         drawn = draw(scene, DRAWN)
         self.picture.value = picture_html(drawn, "the scene that you composed", DRAWN)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 COURSE = Path(__file__).resolve().parent.parent
 PATIENCE = 600_000  # milliseconds; a lesson takes one tenth of that where nothing else runs
@@ -50,6 +50,15 @@ ALL_HAVE_RUN = "() => window.allHaveRun"
 def browser() -> str | None:
     """Where a Chromium is, if there is one."""
     return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """A headless Chromium, closed afterwards."""
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=browser(), args=FLAGS)
+        yield opened
+        opened.close()
 
 
 @contextmanager

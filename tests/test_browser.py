@@ -8,7 +8,7 @@ from pathlib import Path
 import lab
 import nbformat
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.skipif(
     lab.browser() is None,
@@ -29,13 +29,11 @@ def address(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=lab.browser(), args=lab.FLAGS)
+    with lab.open_browser() as browser:
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)
         yield page
-        browser.close()
 
 
 def output_with(page: Page, inside: Locator) -> Locator:

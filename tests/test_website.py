@@ -8,7 +8,7 @@ from pathlib import Path
 
 import lab
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 COURSE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(COURSE / "notebooks"))
@@ -32,10 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page() -> Iterator[Page]:
     if lab.browser() is None:
         pytest.skip("Chromium is not installed; on Debian: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=lab.browser(), args=lab.FLAGS)
+    with lab.open_browser() as browser:
         yield browser.new_page()
-        browser.close()
 
 
 def test_there_is_a_page_for_each_lesson_and_one_that_lists_them(folder: Path) -> None:
