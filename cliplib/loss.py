@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cliplib.blockwise import BLOCK, contrastive_loss_in_blocks
+
 
 def similarity_logits(
     image_embeddings: Tensor, text_embeddings: Tensor, logit_scale: Tensor
@@ -27,6 +29,7 @@ def contrastive_loss(
 ) -> Tensor:
     """Symmetric cross-entropy: each picture picks its caption among B, each caption its picture.
 
+    A batch of more than 2,048 is computed in blocks: the same value in less memory and time.
     Shapes: two (B, E) matrices of unit rows and the scale (not its logarithm); a scalar in nats.
     Raises: ValueError when the matrices do not match or hold fewer than two pairs.
     Source: Radford et al. 2021, Learning Transferable Visual Models From Natural Language
@@ -43,6 +46,8 @@ def contrastive_loss(
             "contrastive_loss needs at least two pairs: among one, the right answer is certain and "
             "the loss is always 0."
         )
+    if pairs > BLOCK:
+        return contrastive_loss_in_blocks(image_embeddings, text_embeddings, logit_scale)
     logits = similarity_logits(image_embeddings, text_embeddings, logit_scale)  # (B, B)
     targets = torch.arange(pairs, device=logits.device)  # (B,)
     return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2

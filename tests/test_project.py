@@ -73,6 +73,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "data",
         "gallery",
         "encoders",
+        "blockwise",
         "loss",
         "hard_negatives",
         "model",
