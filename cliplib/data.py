@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cliplib import config, download, picturebook
 from cliplib.flaws import known_flaws
+from cliplib.folders import pictures_folder
 from cliplib.layout import (
     Pairs,
     fingerprint,
@@ -123,7 +124,9 @@ def ensure(data: str, progress: bool = True, source: str = "kaggle") -> Path:
 def report(folder: Path, progress: bool = True) -> tuple[str, bool]:
     """What a data set holds, as text, and whether it is free of faults. Opens every picture."""
     captions, faults = read_captions(folder)
-    damaged = check_pictures([folder / "Images" / name for name in captions], progress=progress)
+    damaged = check_pictures(
+        [pictures_folder(folder) / name for name in captions], progress=progress
+    )
     splits = read_splits(folder, captions)
     pictures_with = Counter(len(own) for own in captions.values())
     each = ", ".join(f"{n} ({k:,} pictures)" for n, k in sorted(pictures_with.items()))

@@ -10,6 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cliplib.folders import pictures_folder
+
 TOKEN_FILE_ONLY = "2258277193_586949ec62.jpg.1"  # named in Flickr8k's own caption file alone
 FEW_WORDS = 2
 SHOWN = 20
@@ -21,7 +23,8 @@ def known_flaws(
     """A sentence or two for each kind of flaw that is there."""
     listed = {name for names in splits.values() for name in names}
     outside = len(captions.keys() - listed)
-    twins = equal_files([folder / "Images" / name for name in captions])
+    place = pictures_folder(folder)
+    twins = equal_files([place / name for name in captions], place)
     told = [_repeated(captions), _shared(captions), _short(captions)]
     if outside:
         told.append(
@@ -40,15 +43,17 @@ def known_flaws(
     return [sentence for sentence in told if sentence]
 
 
-def equal_files(paths: Sequence[Path]) -> list[list[str]]:
-    """The names of files with the same bytes, a list for each group of two or more."""
+def equal_files(paths: Sequence[Path], place: Path) -> list[list[str]]:
+    """The names within `place` of files with the same bytes, a list for each group."""
     by_size = defaultdict(list)
     for path in paths:
         by_size[path.stat().st_size].append(path)
     groups = defaultdict(list)
     for alike in by_size.values():
         for path in alike if len(alike) > 1 else ():
-            groups[hashlib.sha256(path.read_bytes()).digest()].append(path.name)
+            groups[hashlib.sha256(path.read_bytes()).digest()].append(
+                path.relative_to(place).as_posix()
+            )
     return sorted(sorted(names) for names in groups.values() if len(names) > 1)
 
 

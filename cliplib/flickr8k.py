@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from cliplib.layout import PICTURE_SUFFIXES, read_captions
+from cliplib.folders import PICTURE_SUFFIXES
+from cliplib.layout import read_captions
 from cliplib.pictures import DataError, check_pictures, summarise
 
 PAGE = "https://www.kaggle.com/datasets/adityajn105/flickr8k"

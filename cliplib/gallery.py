@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cliplib.data import ensure, list_images, load_pairs
-from cliplib.layout import is_picture, read_captions
+from cliplib.folders import is_data_set, pictures_below, pictures_folder
+from cliplib.layout import read_captions
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Gallery:
     title: str
     folder: Path  # that holds them, some perhaps in folders of their own
     paths: list[Path]
-    captions: dict[str, list[str]]  # by file name
+    captions: dict[str, list[str]]  # by its path within the folder
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,18 @@ def find_gallery(data: str, folder: Path | None, split: str | None) -> Gallery:
     Raises: DataError when there are none.
     """
     if folder is not None and split is None:
-        if (folder / "captions.txt").is_file() and (folder / "Images").is_dir():
+        if is_data_set(folder):
             captions = read_captions(folder)[0]
-            return Gallery(str(folder), folder / "Images", list_images(folder), captions)
-        return Gallery(str(folder), folder, _pictures_below(folder), {})
+            return Gallery(str(folder), pictures_folder(folder), list_images(folder), captions)
+        below = [folder / name for name in pictures_below(folder)]
+        return Gallery(str(folder), folder, below or list_images(folder), {})  # says what is amiss
     pairs = load_pairs(folder or ensure(data), split or "test")
     captions = {
         name: [pairs.captions[row] for row in pairs.captions_of(image_row)]
         for image_row, name in enumerate(pairs.images)
     }
     title = f"{pairs.folder}, split {pairs.split}"
-    return Gallery(title, pairs.folder / "Images", pairs.paths(), captions)
-
-
-def _pictures_below(folder: Path) -> list[Path]:
-    paths = []
-    for here, inner, names in os.walk(folder):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        paths += [Path(here, name) for name in names if is_picture(name)]
-    return sorted(paths) or list_images(folder)  # which says what is missing
+    return Gallery(title, pictures_folder(pairs.folder), pairs.paths(), captions)
 
 
 def table(answers: Sequence[Answer], gallery: Gallery) -> str:
@@ -64,7 +57,7 @@ def table(answers: Sequence[Answer], gallery: Gallery) -> str:
         name, caption = answer.item, ""
         if isinstance(answer.item, Path):
             name = answer.item.relative_to(gallery.folder).as_posix()
-            caption = gallery.captions.get(answer.item.name, [""])[0]
+            caption = gallery.captions.get(name, [""])[0]
         rows.append((rank, answer.score, name, caption))
     width = max(len(name) for _, _, name, _ in rows)
     lines = [f"{r:4}  {score:5.2f}  {n:{width}}  {text}".rstrip() for r, score, n, text in rows]

@@ -1,6 +1,7 @@
 """One layout for every data set: Images/ and captions.txt, and splits by picture.
 
-captions.txt is a UTF-8 CSV with the header `image,caption`, one row a caption.
+captions.txt is a UTF-8 CSV with the header `image,caption`, one row a caption; an image is named
+by its path in Images/. In place of Images/ a pictures.json may name a folder that is only read.
 """
 
 from __future__ import annotations
@@ -8,8 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -19,13 +18,20 @@ from pathlib import Path
 import numpy as np
 
 from cliplib import config
+from cliplib.folders import (
+    PICTURE_SUFFIXES,
+    files_below,
+    is_picture,
+    pictures_below,
+    pictures_folder,
+)
+from cliplib.looks import look_at
 from cliplib.pictures import DataError, find_damaged, summarise
+from cliplib.splits import draw_splits, write_lists
 
 HEADER = ["image", "caption"]
 SPLITS = ("train", "val", "test")  # a folder may have a fourth, "unseen"
-SPLIT_SEED = 0
 PUBLISHED = config.COURSE / "data" / "splits" / "flickr8k"
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 REMEDY = "Mend them, or leave them out with load_pairs(…, skip_bad=True)."
 
 
@@ -33,9 +39,9 @@ REMEDY = "Mend them, or leave them out with load_pairs(…, skip_bad=True)."
 class Pairs:
     """One split of a data set: N pictures and their M captions, grouped by picture."""
 
-    folder: Path  # holds Images/ and captions.txt
+    folder: Path  # holds captions.txt, and Images/ or pictures.json
     split: str
-    images: tuple[str, ...]  # (N,) file names, in the split list's order
+    images: tuple[str, ...]  # (N,) names within Images/, in the split list's order
     captions: tuple[str, ...]  # (M,)
     caption_image: np.ndarray  # (M,) int64: the row in `images` that each caption belongs to
     skipped: tuple[str, ...]  # what skip_bad left out, a sentence each
@@ -49,7 +55,8 @@ class Pairs:
 
     def paths(self) -> list[Path]:
         """The N picture files, in the order of `images`."""
-        return [self.folder / "Images" / name for name in self.images]
+        place = pictures_folder(self.folder)
+        return [place / name for name in self.images]
 
 
 def load_pairs(folder: Path, split: str, skip_bad: bool = False) -> Pairs:
@@ -71,8 +78,9 @@ def load_pairs(folder: Path, split: str, skip_bad: bool = False) -> Pairs:
         raise _without_captions(folder, absent)
     names = [name for name in splits[split] if name in captions]
     if skip_bad:
-        damaged = find_damaged([folder / "Images" / name for name in names])
-        names = [name for name in names if folder / "Images" / name not in damaged]
+        place = pictures_folder(folder)
+        damaged = find_damaged([place / name for name in names])
+        names = [name for name in names if place / name not in damaged]
         faults += [f"{name} of split {split!r} has no caption." for name in absent]
         faults += damaged.values()
     if not names:
@@ -91,7 +99,7 @@ def split_names(folder: Path) -> dict[str, tuple[str, ...]]:
     """The picture names of every split.
 
     They stand in folder/splits/; or are the published ones, when the pictures are Flickr8k's; or
-    are drawn once, seeded, 80 / 10 / 10 %, and kept under CLIPLIB_DATA/splits/.
+    are drawn once, seeded, 80 / 10 / 10 % (`splits`), and kept under CLIPLIB_DATA/splits/.
     Raises: DataError when lists overlap or name a picture without captions.
     """
     captions, _ = read_captions(Path(folder))
@@ -102,25 +110,24 @@ def split_names(folder: Path) -> dict[str, tuple[str, ...]]:
     return splits
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file is one, by its name; a hidden one is not."""
-    return Path(name).suffix.lower() in PICTURE_SUFFIXES and not name.startswith(".")
-
-
 def list_images(folder: Path) -> list[Path]:
-    """A folder's pictures, captioned or not, sorted by name: those in its Images/, if it has one.
+    """A data set's pictures, captioned or not, or those of any other folder, sorted by name.
 
     Raises: DataError when there is no folder, or no picture in it.
     """
     folder = Path(folder)
-    inner = folder / "Images" if (folder / "Images").is_dir() else folder
-    if not inner.is_dir():
-        raise DataError(f"There is no folder {folder}. Is the path right?")
-    paths = [path for path in inner.iterdir() if is_picture(path.name)]
+    inner = pictures_folder(folder)
+    if inner.is_dir():
+        paths = [inner / name for name in pictures_below(inner)]
+    else:
+        inner = folder
+        if not inner.is_dir():
+            raise DataError(f"There is no folder {folder}. Is the path right?")
+        paths = sorted(path for path in inner.iterdir() if is_picture(path.name))
     if not paths:
         expected = " ".join(sorted(PICTURE_SUFFIXES))
         raise DataError(f"{inner} holds no picture; expected files that end in one of {expected}.")
-    return sorted(paths)
+    return paths
 
 
 def fingerprint(folder: Path) -> str:
@@ -135,11 +142,13 @@ def fingerprint(folder: Path) -> str:
 
 
 def require_layout(folder: Path) -> None:
-    missing = [folder, folder / "captions.txt", folder / "Images"]
+    missing = [folder, folder / "captions.txt", pictures_folder(folder)]
     missing = [path for path in missing if not path.exists()]
     if not missing:
         return
     remedy = "Is the path right, or does a folder inside it hold the data?"
+    if missing[0] != folder:
+        remedy += " Any folder of pictures can be made one: python -m cliplib.own_report FOLDER"
     if folder == config.data_folder("picturebook"):
         remedy = "`python -m cliplib.data picturebook` draws it."
     if folder == config.data_folder("flickr8k"):
@@ -157,7 +166,7 @@ def require_layout(folder: Path) -> None:
 def read_captions(folder: Path) -> tuple[dict[str, list[str]], list[str]]:
     """Each usable picture's captions, and a sentence for each row that is not usable."""
     require_layout(folder)
-    there = {entry.name for entry in os.scandir(folder / "Images")}
+    there = set(files_below(pictures_folder(folder)))
     # A byte that is not UTF-8 becomes a lone surrogate, so that its row can be named.
     text = (folder / "captions.txt").read_bytes().decode("utf-8-sig", "surrogateescape")
     reader = csv.reader(io.StringIO(text, newline=""))
@@ -255,20 +264,7 @@ def _drawn_lists(folder: Path, names: Sequence[str]) -> Path:
         raise DataError(f"{folder} has {len(names)} captioned pictures; three splits need 3.")
     short = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
     lists = config.data_root() / "splits" / f"{folder.resolve().name}-{short}"
-    if lists.is_dir():
-        return lists
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(names))
-    tenth = max(1, len(names) // 10)
-    parts = {"val": order[:tenth], "test": order[tenth : 2 * tenth], "train": order[2 * tenth :]}
-    aside = lists.with_name(f"{lists.name}.{os.getpid()}")  # renamed when whole
-    aside.mkdir(parents=True, exist_ok=True)
-    for split, rows in parts.items():
-        text = "".join(f"{names[row]}\n" for row in rows)
-        (aside / f"{split}.txt").write_text(text, encoding="utf-8")
-    try:
-        aside.rename(lists)
-    except OSError:  # another process was faster, and drew the same
-        shutil.rmtree(aside)
-        if not lists.is_dir():
-            raise
+    if not lists.is_dir():
+        looks = look_at([pictures_folder(folder) / name for name in names])
+        write_lists(lists, draw_splits(names, [look.content for look in looks]))
     return lists

@@ -173,9 +173,9 @@ def test_drawn_splits_are_seeded_stored_disjoint_and_by_picture(
     folder = write_folder(tmp_path / "own", many(40))
     splits = split_names(folder)
     assert {split: len(names) for split, names in splits.items()} == {
-        "train": 32,
-        "val": 4,
-        "test": 4,
+        "train": 24,
+        "val": 8,
+        "test": 8,
     }
     assert sorted(sum(splits.values(), ())) == sorted(many(40))
     assert splits["train"] != tuple(sorted(splits["train"]))  # drawn, not cut off in order
@@ -284,7 +284,7 @@ def test_empty_split_of_a_part_of_flickr8k(tmp_path: Path) -> None:
 def test_own_pictures_among_some_of_flickr8k_get_a_split_of_their_own(tmp_path: Path) -> None:
     names = {name: ["a"] for name in published("test")[:10]}
     folder = write_folder(tmp_path / "mixed", names | many(10))
-    assert len(split_names(folder)["train"]) == 16
+    assert len(split_names(folder)["train"]) == 12
 
 
 # ---- folders
@@ -430,7 +430,7 @@ def test_report_counts_and_names_faults(tmp_path: Path, capsys: pytest.CaptureFi
         assert part in said
     assert "1 texts stand with several pictures, letter for letter, in 3 rows (2 texts" in said
     assert '4 captions have one or two words ("The same", "the same")' in said
-    assert "train 16, val 2, test 2" in said
+    assert "train 12, val 4, test 4" in said
     (folder / "Images" / "p007.png").write_bytes(b"\x89PNG")
     with open(folder / "captions.txt", "a") as file:
         file.write("p008.png,\n")
