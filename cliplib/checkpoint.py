@@ -45,14 +45,17 @@ class Threshold:
 
 
 def trained_tensors(model: CLIP, profile: Profile) -> dict[str, Tensor]:
-    """The weights that training changes; frozen encoders stay in the hub's cache, unchanged."""
+    """The weights that training changes; frozen encoders stay in the hub's cache, unchanged.
+
+    Encoders of one's own are in no cache: they belong to it, frozen or not.
+    """
     frozen = tuple(
         prefix
         for prefix, is_frozen in (
             ("image_encoder.", profile.image_frozen),
             ("text_encoder.", profile.text_frozen),
         )
-        if is_frozen
+        if is_frozen and not profile.own_encoders
     )
     return {k: v for k, v in model.state_dict().items() if not (frozen and k.startswith(frozen))}
 
@@ -143,15 +146,16 @@ def tokenizer_of(folder: Path, profile: Profile) -> CaptionTokenizer:
 
 
 def find_run(profile_name: str | None = None, run: Path | None = None) -> Path:
-    """Where the wanted model lies: `run`, else CLIPLIB_RUN, else the profile's newest finished run,
-    else (quick) the checkpoint that comes with the course. Without a name the profile is what
-    CLIPLIB_PROFILE says, else quick.
+    """Where the wanted model lies: `run` (a folder, or its name in runs/), else CLIPLIB_RUN, else
+    the profile's newest finished run, else (quick) the checkpoint that comes with the course.
+    Without a name the profile is what CLIPLIB_PROFILE says, else quick.
 
     Raises: UntrainedProfile saying how to train one, ValueError when there is no such profile.
     """
     chosen = run or os.environ.get("CLIPLIB_RUN")
     if chosen:
-        return Path(chosen)
+        named = data_root() / "runs" / chosen
+        return named if named.is_dir() and not Path(chosen).is_dir() else Path(chosen)
     profile_name = named_profile(profile_name).name if profile_name else get_profile().name
     finished = [
         metrics.parent

@@ -60,26 +60,22 @@ class Profile:
     head_epochs: int = 0  # before the others: both encoders frozen, the projections learn alone
     precision: str = "float32"  # or "auto": on a GPU bfloat16, where it has that, else float16
     gradient_checkpointing: bool = False  # activations are computed again: less memory, more time
+    start: str = ""  # the folder of a run whose weights and tokenizer come first (`finetune`)
+    own_encoders: bool = False  # that run had trained its encoders: they are saved, frozen or not
 
     def __post_init__(self) -> None:
         _require(
-            self.image_output in ("features", "logits"),
-            self,
-            "image_output",
+            self.image_output in ("features", "logits"), self, "image_output",
             "'features' or 'logits'",
-        )
-        _require(
-            not (self.image_frozen and not self.image_pretrained),
-            self,
-            "image_frozen",
-            "False for an encoder from scratch, which knows nothing yet",
-        )
-        _require(
-            not (self.text_frozen and not self.text_pretrained),
-            self,
-            "text_frozen",
-            "False for an encoder from scratch, which knows nothing yet",
-        )
+        )  # fmt: skip
+        for encoder in ("image", "text"):
+            known = getattr(self, f"{encoder}_pretrained") or self.own_encoders
+            _require(
+                known or not getattr(self, f"{encoder}_frozen"),
+                self,
+                f"{encoder}_frozen",
+                "False for an encoder from scratch, which knows nothing yet",
+            )
         _require(
             0 <= self.image_crop <= 1, self, "image_crop", "a share from 0 (whole picture) to 1"
         )
@@ -119,6 +115,11 @@ class Profile:
         )
         for field in ("image_power", "image_lr", "text_lr", "head_lr", "clip_norm"):
             _require(getattr(self, field) > 0, self, field, "above 0")
+
+    @property
+    def image_knows(self) -> bool:
+        """Whether the image encoder was trained before, by others or in the run it starts from."""
+        return self.image_pretrained or self.own_encoders
 
 
 def _require(holds: bool, profile: Profile, field: str, expected: str) -> None:

@@ -80,12 +80,12 @@ def build_clip(profile: Profile) -> CLIP:
 
 
 def put_into_training(model: CLIP, profile: Profile) -> None:
-    """Training mode, but a pretrained image encoder keeps the statistics that it came with.
+    """Training mode, but an image encoder trained before keeps the statistics that it came with.
 
     Batch normalisation would replace them, learned from a million pictures, by those of a batch.
     """
     model.train()
-    for module in model.image_encoder.modules() if profile.image_pretrained else ():
+    for module in model.image_encoder.modules() if profile.image_knows else ():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
 

@@ -30,15 +30,15 @@ from cliplib.config import (
 from cliplib.data import ensure, load_pairs
 from cliplib.encoders import CaptionTokenizer, hub_tokenizer, train_tokenizer
 from cliplib.evaluate import embed_split, measure_split, measure_threshold, prepare_split, truth_of
-from cliplib.fitting import TimeIsUp, fit, fit_to_memory, heads_alone, train_heads
+from cliplib.finetune import FREEZE, RATES, continue_from, freeze, start_of
+from cliplib.fitting import TimeIsUp, fit, fit_to_memory, train_heads
 from cliplib.hub import weights_used
 from cliplib.model import CLIP, build_clip
+from cliplib.own_pictures import own_data, profile_for
 from cliplib.picturebook import is_whole, read_hash
 from cliplib.retrieval import measure
 from cliplib.storage import write_json
 from cliplib.trainer import STATE, NotANumber, OutOfMemory, Split, Trainer
-
-FREEZE = ("none", "image", "both")
 
 
 def train(
@@ -91,8 +91,11 @@ def begin(
     torch.manual_seed(profile.seed)
     torch.set_flush_denormal(True)  # tiny numbers slow a CPU down many times
     folder = ensure(profile.data, progress)
-    tokenizer = make_tokenizer(profile, load_pairs(folder, "train").captions)
-    model = build_clip(profile)
+    if profile.start:
+        model, tokenizer = start_of(profile)
+    else:
+        tokenizer = make_tokenizer(profile, load_pairs(folder, "train").captions)
+        model = build_clip(profile)
     if profile.head_epochs and heads_first:
         train_heads(profile, model, tokenizer, folder, progress)
     train, val = (
@@ -170,9 +173,29 @@ def device_name(device: torch.device) -> str:
 def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m cliplib.train", description=__doc__)
     parser.add_argument("--profile", choices=PROFILES, default=get_profile().name)
-    parser.add_argument("--out", type=Path, help="the run's folder (default: data/runs/PROFILE)")
+    parser.add_argument(
+        "--out", type=Path, help="the run's folder; default: data/runs/PROFILE, or PROFILE-DATA"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, help="instead of the profile's own")
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="your own folder of pictures, or picturebook, flickr8k; default: the profile's",
+    )
+    parser.add_argument("--table", type=Path, help="captions for --data: .csv or .xlsx")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave rows and pictures with a fault out of --data"
+    )
+    parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="RUN",
+        help="begin with the weights and tokenizer of a run: its folder, or a profile's name",
+    )
+    parser.add_argument(
+        "--rates", type=float, help=f"with --from: times the run's learning rates; default {RATES}"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last whole checkpoint"
     )
@@ -197,31 +220,28 @@ def settle(chosen: argparse.Namespace) -> tuple[Profile, Path]:
 
     Raises: ValueError when a value cannot work, FileNotFoundError when there is nothing to resume.
     """
-    out = chosen.out or run_folder(chosen.profile)
-    if chosen.resume:
-        return load_profile(out), out
+    profile = PROFILES[chosen.profile]
+    if chosen.start:
+        profile = continue_from(find_start(chosen.start), chosen.rates or RATES)
+    elif chosen.rates:
+        raise ValueError("--rates belongs to --from: it says how much slower a run goes on.")
     profile = replace(
-        PROFILES[chosen.profile],
-        seed=chosen.seed,
-        gradient_checkpointing=chosen.gradient_checkpointing,
+        profile, seed=chosen.seed, gradient_checkpointing=chosen.gradient_checkpointing
     )
     wanted = {name: getattr(chosen, name) for name in ("epochs", "batch_size", "precision")}
     profile = replace(profile, **{name: v for name, v in wanted.items() if v is not None})
-    return freeze(profile, chosen.freeze), out
+    profile = freeze(profile, chosen.freeze)
+    if chosen.data:
+        profile = profile_for(profile, own_data(chosen.data, chosen.table, chosen.skip_bad))
+    out = chosen.out or run_folder(profile.name)
+    if profile.start and out.resolve() == Path(profile.start):
+        raise ValueError(f"{out} is the run that --from names: give another --out.")
+    return (load_profile(out) if chosen.resume else profile), out
 
 
-def freeze(profile: Profile, which: str | None) -> Profile:
-    """The profile with no encoder frozen, the image encoder alone (LiT), or both.
-
-    Source: Zhai et al. 2022, LiT: Zero-Shot Transfer with Locked-image text Tuning
-    (arXiv 2111.07991).
-    Raises: ValueError for encoders from scratch.
-    """
-    if which is None:
-        return profile
-    if which == "both":
-        return heads_alone(profile)
-    return replace(profile, image_frozen=which == "image", text_frozen=False)
+def find_start(named: str) -> Path:
+    """The run that --from means: a folder, its name in runs/, or a profile's newest run."""
+    return find_run(named) if named in PROFILES else find_run(run=Path(named))
 
 
 def how_to_go_on(out: Path) -> str:
@@ -248,7 +268,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     print(json.dumps(metrics, indent=1))
-    print(f'The model is in {out}. Search with it: python -m cliplib.search "a red boat at night"')
+    which = '"a red boat at night"' if profile.name in PROFILES else f'--run "{out}" "YOUR WORDS"'
+    print(f"The model is in {out}. Search with it: python -m cliplib.search {which}")
     return 0
 
 

@@ -210,7 +210,7 @@ class Trainer:
             images = vary(images, self.profile.image_part)
         # A CPU is faster when activations stay in its cache. Without statistics of the batch, parts
         # of it give the same rows.
-        apart = self.device.type == "cpu" and self.profile.image_pretrained
+        apart = self.device.type == "cpu" and self.profile.image_knows
         parts = images.split(PICTURES_AT_ONCE if apart else len(images))
         return torch.cat([self.model.encode_image(part) for part in parts])  # (B, E)
 

@@ -103,6 +103,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "trainer",
         "evaluate",
         "fitting",
+        "finetune",
         "own_tables",
         "own_pictures",
         "train",
