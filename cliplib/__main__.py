@@ -6,6 +6,9 @@ COMMANDS = """Commands of cliplib; each explains itself with --help:
                               python -m cliplib.data picturebook
   python -m cliplib.train     trains a model
                               python -m cliplib.train --profile quick
+                              python -m cliplib.train --data MY-PICTURES
+  python -m cliplib.own_report  makes a data set of your own pictures, and reports on it
+                              python -m cliplib.own_report MY-PICTURES
   python -m cliplib.search    finds pictures by words, by a picture or by both
                               python -m cliplib.search "a red boat at night"
   python -m cliplib.film      trains and films the matrix becoming a diagonal

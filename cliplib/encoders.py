@@ -194,6 +194,14 @@ class CaptionTokenizer:
     def tokens(self, sentence: str) -> list[str]:
         return self._tokenizer.encode(sentence).tokens
 
+    def cut_off(self, sentences: Sequence[str]) -> list[int]:
+        """How many tokens of each sentence stand behind the last that is kept."""
+        encodings = self._tokenizer.encode_batch(list(sentences))
+        return [
+            sum(rest.special_tokens_mask.count(0) for rest in encoding.overflowing)
+            for encoding in encodings
+        ]
+
     def to_json(self) -> str:
         return self._tokenizer.to_str()
 

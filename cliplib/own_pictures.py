@@ -33,6 +33,7 @@ from cliplib.pictures import DataError, summarise
 from cliplib.splits import draw_splits, write_lists
 from cliplib.storage import digest, files_digest, write_json
 
+FEWEST = 4  # pictures to train on: two batches of two pairs
 MEND = "Mend them, or leave them out with skip_bad=True (--skip-bad)."
 EXPECTED = (
     "Expected pictures, and with them captions.txt or one table (.csv, .xlsx) with the columns "
@@ -207,9 +208,9 @@ def profile_for(profile: Profile, data_set: Path) -> Profile:
     Raises: DataError when the data set has fewer than four pictures to train on.
     """
     pictures = len(load_pairs(data_set, "train").images)
-    if pictures < 4:
-        raise DataError(f"{data_set} has {pictures} pictures to train on; the least is 4.")
-    pairs = min(profile.batch_size, pictures // 2)
+    if pictures < FEWEST:
+        raise DataError(f"{data_set} has {pictures} pictures to train on; the least is {FEWEST}.")
+    pairs = batch_for(profile, pictures)
     if pairs < profile.batch_size:
         print(
             f"{pictures:,} pictures to train on: a batch has {pairs} pairs instead of "
@@ -218,6 +219,11 @@ def profile_for(profile: Profile, data_set: Path) -> Profile:
         )
     name = f"{profile.name}-{data_set_name(data_set)}"
     return replace(profile, name=name, data=str(data_set.resolve()), batch_size=pairs)
+
+
+def batch_for(profile: Profile, pictures: int) -> int:
+    """The profile's batch size, or half of the pictures when that is less."""
+    return min(profile.batch_size, pictures // 2)
 
 
 def own_data(data: str, table: Path | None = None, skip_bad: bool = False) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,3 +42,19 @@ def linear_probe(
     optimizer.step(closure)
     weights, biases = weights.detach(), biases.detach()
     return weights.float(), (biases - weights @ middle).float()
+
+
+def few_shots(labels: Tensor, shots: int, seed: int = 0) -> Tensor:
+    """The rows of `shots` pictures of each class, drawn for a seed: what a few-shot probe learns of.
+
+    More shots with the same seed keep the pictures of fewer. A class with fewer pictures gives all.
+    Shapes: labels (N,) from 0 to K − 1; rows (at most K · shots,), in ascending order.
+    Raises: ValueError when shots is below 1.
+    Source: Radford et al. 2021, section 3.1.5 and figure 6 (arXiv 2103.00020).
+    """
+    if shots < 1:
+        raise ValueError(f"shots is a number of pictures a class, at least 1, not {shots}.")
+    labels = torch.as_tensor(labels).cpu().numpy()
+    order = np.random.default_rng(seed).permutation(len(labels))  # (N,)
+    drawn = [order[labels[order] == kind][:shots] for kind in np.unique(labels)]
+    return torch.as_tensor(np.sort(np.concatenate(drawn)))

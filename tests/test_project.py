@@ -35,7 +35,7 @@ def test_ci_runs_exactly_the_readmes_test_command() -> None:
 def test_the_readme_names_what_is_there() -> None:
     readme = (COURSE / "README.md").read_text(encoding="utf-8")
     modules = set(re.findall(r"python -m cliplib\.(\w+)", readme))
-    assert modules == {"train", "search", "data", "doctor", "film", "bundle"}
+    assert modules == {"train", "search", "data", "own_report", "doctor", "film", "bundle"}
     assert all((COURSE / "cliplib" / f"{name}.py").is_file() for name in modules)
     opened = re.findall(r"jupyter lab (\S+)", readme)
     assert len(opened) == 2 and {path.replace("\\", "/") for path in opened} == {
@@ -106,7 +106,9 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "finetune",
         "own_tables",
         "own_pictures",
+        "own_measures",
         "train",
+        "own_report",
         "film",
         "widgets",
         "widgets_matrix",
@@ -137,6 +139,7 @@ def test_bare_module_lists_the_commands() -> None:
     assert result.returncode == 0
     for command in (
         "cliplib.data",
+        "cliplib.own_report",
         "cliplib.train",
         "cliplib.search",
         "cliplib.doctor",
@@ -146,7 +149,9 @@ def test_bare_module_lists_the_commands() -> None:
         assert command in result.stdout
 
 
-@pytest.mark.parametrize("module", ["data", "train", "search", "film", "doctor", "bundle"])
+@pytest.mark.parametrize(
+    "module", ["data", "own_report", "train", "search", "film", "doctor", "bundle"]
+)
 def test_every_command_has_help(module: str) -> None:
     result = run(sys.executable, "-m", f"cliplib.{module}", "--help")
     assert result.returncode == 0 and "usage: python -m cliplib." in result.stdout
