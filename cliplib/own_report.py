@@ -185,7 +185,7 @@ def advice(report: Report) -> list[str]:
     if report.floor is None:
         return [
             *told,
-            f"There are fewer than {FEWEST} pictures to train on: nothing is trained yet.",
+            f"Fewer than {FEWEST} pictures to train on: nothing can be trained yet.",
         ]
     floor = report.floor
     if report.classes:

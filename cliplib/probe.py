@@ -45,7 +45,7 @@ def linear_probe(
 
 
 def few_shots(labels: Tensor, shots: int, seed: int = 0) -> Tensor:
-    """The rows of `shots` pictures of each class, drawn for a seed: what a few-shot probe learns of.
+    """The rows of `shots` pictures of each class, drawn for a seed: what few-shot probes learn of.
 
     More shots with the same seed keep the pictures of fewer. A class with fewer pictures gives all.
     Shapes: labels (N,) from 0 to K − 1; rows (at most K · shots,), in ascending order.
