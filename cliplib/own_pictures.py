@@ -137,7 +137,8 @@ def data_set_name(folder: Path) -> str:
     """A short name for a folder's data set and its runs, another for each folder."""
     folder = folder.resolve()
     known = [data_folder(profile.data).resolve() for profile in PROFILES.values()]
-    plain = re.sub(r"[^\w-]+", "-", folder.name).strip("-") or "pictures"
+    called = folder.parent.name if folder.name == "Images" else folder.name
+    plain = re.sub(r"[^\w-]+", "-", called).strip("-") or "pictures"
     if folder in known or folder.parent == (data_root() / "own").resolve():
         return plain
     return f"{plain}-{digest(os.fsencode(folder))[:6]}"

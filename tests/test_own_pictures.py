@@ -459,6 +459,7 @@ def test_folders_of_one_name_have_data_sets_of_their_own(tmp_path: Path) -> None
     names = {data_set_name(tmp_path / side / "bil der") for side in "ab"}
     assert len(names) == 2 and all(name.startswith("bil-der-") for name in names)
     assert data_set_name(Path("/")).startswith("pictures-")
+    assert data_set_name(tmp_path / "birds" / "Images").startswith("birds-")
     made = make_data_set(album(tmp_path / "p"), progress=False)
     assert data_set_name(made) == made.name and own_data(str(made)) == made
 

@@ -20,7 +20,7 @@ from cliplib.checkpoint import Run, load_run
 from cliplib.config import shipped_checkpoint
 from cliplib.model import unit
 from cliplib.picturebook import compose
-from cliplib.probe import linear_probe
+from cliplib.probe import few_shots, linear_probe
 from cliplib.scenes import GROUNDS, SKIES, labels_of
 from cliplib.search import embed_words
 from cliplib.zeroshot import (
@@ -232,3 +232,17 @@ def test_the_figure_by_class_names_both_ends_and_chance() -> None:
     assert plt.gca().get_xlabel() == "accuracy (%)"
     with pytest.raises(ValueError, match="2 values each"):
         plots_classes.by_class(values, ["cat", "boat"], 0.5, "accuracy")
+
+
+def test_few_shots_are_so_many_of_each_class_and_grow_by_adding() -> None:
+    labels = torch.tensor([0, 1, 2, 0, 1, 0, 1, 0, 1, 0] * 3)  # class 2 has three pictures
+    for shots in (1, 3, 5):
+        rows = few_shots(labels, shots, seed=4)
+        counts = torch.bincount(labels[rows], minlength=3).tolist()
+        assert counts == [shots, shots, min(shots, 3)]
+        assert rows.tolist() == sorted(set(rows.tolist()))
+    assert set(few_shots(labels, 2, 4).tolist()) < set(few_shots(labels, 3, 4).tolist())
+    assert few_shots(labels, 3, 4).tolist() == few_shots(labels, 3, 4).tolist()
+    assert few_shots(labels, 3, 4).tolist() != few_shots(labels, 3, 5).tolist()
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        few_shots(labels, 0)
