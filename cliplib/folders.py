@@ -9,7 +9,10 @@ from pathlib import Path
 from cliplib.pictures import DataError
 
 PLACE = "pictures.json"  # stands in for Images/ where the pictures lie elsewhere
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+PICTURE_SUFFIXES = {
+    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff",
+}  # fmt: skip
+FOREIGN_SUFFIXES = {".heic", ".heif", ".avif", ".dng", ".cr2", ".nef", ".arw", ".psd", ".svg"}
 
 
 def is_picture(name: str) -> bool:

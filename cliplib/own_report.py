@@ -17,7 +17,7 @@ from cliplib.config import PROFILES, Profile, get_profile
 from cliplib.data import Pairs, load_pairs, split_names
 from cliplib.encoders import CaptionTokenizer
 from cliplib.flaws import shared_captions
-from cliplib.folders import pictures_below
+from cliplib.folders import FOREIGN_SUFFIXES, files_below, pictures_below
 from cliplib.looks import Look, alike, look_at
 from cliplib.own_measures import Floor, Vocabulary, floor_of, vocabulary_of
 from cliplib.own_pictures import FEWEST, find_captions, make_data_set
@@ -44,6 +44,7 @@ class Report:
     broken: tuple[str, ...]  # a sentence each
     rows: tuple[str, ...]  # of the table that cannot be used, a sentence each
     without_caption: tuple[str, ...]
+    foreign: tuple[str, ...]  # pictures in a format that is not read
     equal_pictures: tuple[tuple[str, ...], ...]
     apart: int  # of these groups, how many stand on several sides of the split
     equal_captions: int  # texts that stand with several pictures
@@ -94,6 +95,11 @@ def report_on(
         broken=tuple(look.fault for look in looks.values() if look.fault),
         rows=tuple(found.faults),
         without_caption=tuple(name for name in names if name not in found.captions),
+        foreign=tuple(
+            name
+            for name in files_below(found.place)
+            if Path(name).suffix.lower() in FOREIGN_SUFFIXES
+        ),
         equal_pictures=tuple(map(tuple, twins)),
         apart=sum(len({sides[name] for name in group if name in sides}) > 1 for group in twins),
         equal_captions=len(shared_captions(sound)),
@@ -177,6 +183,11 @@ def _named(title: str, what: Sequence[str]) -> list[str]:
 def advice(report: Report) -> list[str]:
     """What the figures mean for training, a sentence or two for each that matters."""
     told = []
+    if report.foreign:
+        told.append(
+            f"{len(report.foreign):,} pictures are in a format that is not read, among them "
+            f"{report.foreign[0]}. Export them as JPEG or PNG."
+        )
     if report.apart:
         told.append(
             f"{report.apart} groups of equal pictures stand on several sides of the split that "

@@ -492,6 +492,41 @@ def test_the_page_counts_everything(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert part in said
 
 
+def test_formats_that_are_not_read_are_named(tmp_path: Path) -> None:
+    folder = album(tmp_path / "p")
+    (folder / "IMG_1.HEIC").write_bytes(b"x")
+    picture(folder / "browser.png", 50)
+    (folder / "browser.png").rename(folder / "browser.jfif")
+    report = report_on(folder, QUICK, progress=False)
+    assert report.foreign == ("IMG_1.HEIC",) and report.without_caption == ("browser.jfif",)
+    assert "among them IMG_1.HEIC. Export them as JPEG" in " ".join(str(report).split())
+    assert "Export" not in str(report_on(album(tmp_path / "q"), QUICK, progress=False))
+
+
+@pytest.mark.parametrize("kind", ["CMYK", "16 bits", "moving", "200 megapixels"])
+def test_unusual_pictures_are_read_or_named(tmp_path: Path, kind: str) -> None:
+    folder = album(tmp_path / "p", 4)
+    odd = folder / "odd.tif"
+    if kind == "CMYK":
+        Image.new("CMYK", (9, 9), (0, 255, 0, 0)).save(odd)
+    elif kind == "16 bits":
+        Image.fromarray(np.full((9, 9), 40_000, np.uint16)).save(odd)
+    elif kind == "moving":
+        pages = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+        pages[0].save(odd, save_all=True, append_images=pages[1:])
+    else:
+        Image.new("1", (20_000, 10_000)).save(odd, compression="group4")
+    with open(folder / "captions.txt", "a") as file:
+        file.write("odd.tif,odd\n")
+    report = report_on(folder, QUICK, progress=False)
+    if kind == "200 megapixels":
+        assert len(report.broken) == 1 and "odd.tif" in report.broken[0]
+        assert "200000000 pixels" in report.broken[0]
+        return
+    assert report.broken == () and report.captions == 9
+    assert "odd.tif" in load_pairs(make_data_set(folder, progress=False), "all").images
+
+
 def test_cut_tokens_are_those_behind_the_last_that_is_kept() -> None:
     told = (shipped_checkpoint() / "tokenizer.json").read_text(encoding="utf-8")
     short, long = load_tokenizer(told, 6), load_tokenizer(told, 100)
