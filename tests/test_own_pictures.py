@@ -134,8 +134,9 @@ def test_nothing_half_written_is_taken_for_whole(
 
 
 def test_a_call_ended_between_the_two_renames_loses_no_split(tmp_path: Path) -> None:
-    folder = album(tmp_path / "p")
-    made = make_data_set(folder, progress=False)
+    folder = album(tmp_path / "p", 20)
+    make_data_set(folder, progress=False)
+    made = make_data_set(album(folder, 60), progress=False)  # lists that no fresh draw would give
     lists = files_in(made / "splits")
     made.rename(made.with_name(made.name + ".old"))
     assert make_data_set(folder, progress=False) == made
