@@ -16,8 +16,11 @@ from cliplib import picturebook, search, train
 from cliplib.checkpoint import Run, find_run, load_profile, load_run, save_run
 from cliplib.config import LAPTOP, QUICK, Profile, run_folder, shipped_checkpoint
 from cliplib.data import load_pairs
+from cliplib.fewer import fewer_pictures
 from cliplib.finetune import continue_from, freeze, interpolate, root_name
+from cliplib.fitting import progress_bar
 from cliplib.storage import read_tensors
+from cliplib.trainer import Trainer
 
 TINY = replace(QUICK, image_size=32, text_width=64, embed_dim=32, epochs=2, batch_size=16)
 COLOURS = ("red", "green", "blue", "black")
@@ -267,6 +270,37 @@ def test_runs_that_are_not_one_model_are_named(ends: tuple[Run, Run], first: Pat
     words = train.make_tokenizer(TINY, ("other words altogether",))
     with pytest.raises(ValueError, match="have different vocabularies"):
         interpolate(before, replace(after, tokenizer=words), 0.5)
+
+
+# ---- fewer pictures
+
+
+@pytest.mark.parametrize("which", [None, "both"])
+def test_fewer_pictures_have_their_own_captions_and_inputs(first: Path, which: str | None) -> None:
+    profile = freeze(continue_from(first), which)
+    trainer, val, _ = train.begin(profile, progress=False)
+    whole, some = trainer.train, fewer_pictures(trainer.train, 20, seed=3)
+    assert len(some.pairs.images) == len(some.images) == 20
+    assert len(some.pairs.captions) == len(some.texts) == 100
+    for row, name in enumerate(some.pairs.images):
+        before = whole.pairs.images.index(name)
+        assert [some.pairs.captions[i] for i in some.pairs.captions_of(row)] == [
+            whole.pairs.captions[i] for i in whole.pairs.captions_of(before)
+        ]
+        assert torch.equal(some.images.batch([row]), whole.images.batch([before]))
+        captions = np.array(some.pairs.captions_of(row)), np.array(whole.pairs.captions_of(before))
+        found = [split.texts.batch(rows) for split, rows in zip((some, whole), captions, strict=True)]  # noqa: E501  # fmt: skip
+        assert all(map(torch.equal, *((f,) if which else f for f in found)))
+    assert set(some.pairs.images) < set(fewer_pictures(whole, 30, seed=3).pairs.images)
+    assert some.pairs.images != fewer_pictures(whole, 20, seed=4).pairs.images
+    short = Trainer(replace(profile, batch_size=10), trainer.model, some)
+    with progress_bar(short, "few", progress=False) as bar:
+        short.run_epoch(bar)
+    short.validate(val)
+    assert short.step == 2 and short.history[-1]["loss"] > 0
+    for wrong in (0, 65):
+        with pytest.raises(ValueError, match=f"number from 1 to 64, .* not {wrong}"):
+            fewer_pictures(whole, wrong)
 
 
 def test_a_profile_of_the_course_begins_nowhere() -> None:

@@ -273,7 +273,8 @@ def test_folders_become_classes_and_captions(tmp_path: Path) -> None:
     made = make_data_set(by_class(tmp_path / "p", cats=6, owl=6), progress=False)
     pairs = load_pairs(made, "all")
     assert pairs.captions[:3] == ("a photo of cats", "a picture of cats", "this is cats")
-    assert "a photo of an owl" in pairs.captions
+    assert pairs.captions[-3:] == ("a photo of an owl", "a picture of an owl", "this is an owl")
+    assert len(pairs.captions) == 36
     assert read_classes(made)["owl/03.png"] == "owl"
 
 

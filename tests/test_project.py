@@ -104,6 +104,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "evaluate",
         "fitting",
         "finetune",
+        "fewer",
         "own_tables",
         "own_pictures",
         "own_measures",
