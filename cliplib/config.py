@@ -27,9 +27,7 @@ class Profile:
     image_output: str  # "features" (pooled) or "logits" (class scores)
     image_power: float  # each pooled feature's size is raised to it, its sign kept
     image_size: int  # pixels, height and width
-    image_crop: (
-        float  # 0: the whole picture, squashed to a square; else the share kept by a central crop
-    )
+    image_crop: float  # 0: the whole picture, squashed to a square; else a central crop's share
 
     text_encoder: str  # a transformers name; "bert" is a small BERT from scratch
     text_pretrained: bool
@@ -60,6 +58,7 @@ class Profile:
     head_epochs: int = 0  # before the others: both encoders frozen, the projections learn alone
     precision: str = "float32"  # or "auto": on a GPU bfloat16, where it has that, else float16
     gradient_checkpointing: bool = False  # activations are computed again: less memory, more time
+    chunk_size: int = 0  # pairs encoded at a time, by gradient caching; 0: the whole batch at once
     start: str = ""  # the folder of a run whose weights and tokenizer come first (`finetune`)
     own_encoders: bool = False  # that run had trained its encoders: they are saved, frozen or not
 
@@ -105,8 +104,8 @@ class Profile:
             f"'auto' or one of {', '.join(PRECISIONS)}",
         )
         _require(0 < self.image_part <= 1, self, "image_part", "a share above 0, at most 1")
-        _require(self.image_layers_frozen >= 0, self, "image_layers_frozen", "at least 0")
-        _require(self.head_epochs >= 0, self, "head_epochs", "at least 0")
+        for field in ("head_epochs", "image_layers_frozen", "chunk_size"):
+            _require(getattr(self, field) >= 0, self, field, "at least 0")
         _require(
             not self.head_epochs or (self.image_pretrained and self.text_pretrained),
             self,

@@ -48,8 +48,8 @@ def heads_alone(profile: Profile) -> Profile:
 
 
 def fit_to_memory(trainer: Trainer, progress: bool = True) -> Trainer:
-    """Rehearses a step, with half as many pairs as long as it does not fit, and says how long
-    training will take.
+    """Rehearses a step, asking for less as long as it does not fit, and says how long training
+    will take.
 
     Raises: OutOfMemory when two pairs are too many.
     """
@@ -58,14 +58,10 @@ def fit_to_memory(trainer: Trainer, progress: bool = True) -> Trainer:
             step = trainer.rehearse(REHEARSED.get(trainer.device.type, 3))
             break
         except OutOfMemory:
-            pairs = trainer.profile.batch_size // 2
-            if pairs < 2:
+            if trainer.profile.batch_size < 4 and trainer.profile.chunk_size < 2:
                 raise
-        print(
-            f"A step of {2 * pairs} pairs does not fit into the memory of {trainer.device}: it "
-            f"goes on with {pairs}. A pair then has fewer to be told apart from."
-        )
-        smaller = replace(trainer.profile, batch_size=pairs)
+            smaller, told = ask_for_less(trainer.profile)
+        print(f"A step does not fit into the memory of {trainer.device}: it goes on with {told}")
         trainer = Trainer(smaller, trainer.model, trainer.train)
         torch.cuda.empty_cache()
     if progress:
@@ -73,6 +69,16 @@ def fit_to_memory(trainer: Trainer, progress: bool = True) -> Trainer:
         told = in_words(trainer.seconds_left(step))
         print(f"{steps:,} steps of {step:.2g} s: about {told}, and validation after each epoch.")
     return trainer
+
+
+def ask_for_less(profile: Profile) -> tuple[Profile, str]:
+    """Half of a chunk, which changes no result, or where there is none, half of a batch."""
+    if profile.chunk_size > 1:
+        chunk = profile.chunk_size // 2
+        return replace(profile, chunk_size=chunk), f"chunks of {chunk} instead of {2 * chunk}."
+    pairs = profile.batch_size // 2
+    told = f"{pairs} pairs instead of {2 * pairs}. A pair then has fewer to be told apart from."
+    return replace(profile, batch_size=pairs), told
 
 
 def fit(

@@ -43,7 +43,6 @@ class Meter:
             self.data_seconds += arrived - started
             yield item
             self.step_seconds += time.perf_counter() - arrived
-            self.steps += 1
 
     @property
     def pictures_per_second(self) -> float:

@@ -204,6 +204,10 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--freeze", choices=FREEZE, help="which encoders stay as they are; default: the profile's"
     )
     parser.add_argument("--batch-size", type=int, help="pairs a step, instead of the profile's")
+    parser.add_argument(
+        "--chunk-size", type=int,
+        help="pairs encoded at a time: a large batch in the memory of a small one, more time",
+    )  # fmt: skip
     parser.add_argument("--precision", choices=("auto", *PRECISIONS), help="default: the profile's")
     parser.add_argument(
         "--max-minutes", type=float, default=math.inf,
@@ -228,7 +232,9 @@ def settle(chosen: argparse.Namespace) -> tuple[Profile, Path]:
     profile = replace(
         profile, seed=chosen.seed, gradient_checkpointing=chosen.gradient_checkpointing
     )
-    wanted = {name: getattr(chosen, name) for name in ("epochs", "batch_size", "precision")}
+    wanted = {
+        name: getattr(chosen, name) for name in ("epochs", "batch_size", "chunk_size", "precision")
+    }
     profile = replace(profile, **{name: v for name, v in wanted.items() if v is not None})
     profile = freeze(profile, chosen.freeze)
     if chosen.data:

@@ -6,7 +6,6 @@ import csv
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -17,21 +16,19 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cliplib.augment import vary
 from cliplib.checkpoint import HISTORY, load_weights, save_run, trained_tensors
 from cliplib.config import Profile
-from cliplib.data import Pairs, TokenTable, epoch_batches
+from cliplib.data import epoch_batches
 from cliplib.encoders import CaptionTokenizer, pick_device
-from cliplib.features import PICTURES_AT_ONCE, FeatureTable
 from cliplib.loss import contrastive_loss, loss_floor
 from cliplib.memory import ran_out_of_memory
 from cliplib.meter import Meter, training_flops
 from cliplib.model import CLIP, checkpoint_activations, put_into_training
 from cliplib.optimizer import make_optimizer, rate_factor
+from cliplib.pair_encoder import PairEncoder, Split
 from cliplib.precision import MixedPrecision, pick_precision
 from cliplib.retrieval import embed_images, recalls, to_device
 from cliplib.storage import read_tensors, write_tensors, write_text
-from cliplib.store import PictureStore
 
 STATE = "training_state.safetensors"
 STEPS_A_ROW = 10  # of the history
@@ -43,15 +40,6 @@ class NotANumber(RuntimeError):
 
 class OutOfMemory(RuntimeError):
     """A training step did not fit into the device's memory."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """One split, ready for the model: its pairs and what the two encoders take."""
-
-    pairs: Pairs
-    images: PictureStore | FeatureTable
-    texts: TokenTable | FeatureTable
 
 
 def batch_accuracy(images: Tensor, texts: Tensor) -> float:
@@ -97,17 +85,23 @@ class Trainer:
         self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
         dtype = pick_precision(self.profile.precision, self.device)
         self.precision = MixedPrecision(dtype, self.device)
+        self.encoder = PairEncoder(
+            self.profile, self.model, self.train, self.precision, self.device
+        )
 
     def run_epoch(self, bar: tqdm) -> None:
         started = time.perf_counter()
         plan = self.plan(self.epoch)
         put_into_training(self.model, self.profile)
         coming, self._coming = self._coming or self._pictures(), None  # an epoch cut short drops it
-        pictures = self.meter.waiting(islice(coming, len(plan)))
-        for images, (_, caption_rows) in zip(pictures, plan, strict=True):
-            self._window.append(self._step(images, caption_rows))
-            self.meter.pictures += len(images)
-            self._report(bar, len(images))
+        chunks = sum(len(self.encoder.chunks(rows)) for rows, _ in plan)
+        pictures = self.meter.waiting(islice(coming, chunks))
+        for rows, caption_rows in plan:
+            self._window.append(self._step(rows, caption_rows, pictures))
+            self.meter.steps += 1
+            self.meter.pictures += len(rows)
+            self._report(bar, len(rows))
+        next(pictures, None)  # the meter counts a step's time when it is asked for more
         if self.epoch + 1 < self.profile.epochs:
             self._coming = coming
         self.epoch += 1
@@ -115,8 +109,10 @@ class Trainer:
 
     def _pictures(self) -> Iterator[Tensor]:
         """This epoch's and all later ones': the next first batch is prepared during a last step."""
-        epochs = map(self.plan, count(self.epoch))  # not self: a trainer that is let go must go
-        return self.train.images.batches((rows for plan in epochs for rows, _ in plan), self.device)
+        # not self: a trainer that is let go must go
+        epochs, chunks = map(self.plan, count(self.epoch)), self.encoder.chunks
+        asked = (chunk for plan in epochs for rows, _ in plan for chunk in chunks(rows))
+        return self.train.images.batches(asked, self.device)
 
     def rehearse(self, steps: int = 3) -> float:
         """Seconds that a step takes: some real ones at rate 0, after which all is as it was before.
@@ -131,9 +127,10 @@ class Trainer:
         put_into_training(self.model, self.profile)
         try:
             with torch.random.fork_rng():
-                pictures = self.train.images.batches((rows for rows, _ in plan), self.device)
-                for images, (_, caption_rows) in zip(pictures, plan, strict=True):
-                    self._step(images, caption_rows)
+                asked = (chunk for rows, _ in plan for chunk in self.encoder.chunks(rows))
+                pictures = self.train.images.batches(asked, self.device)
+                for rows, caption_rows in plan:
+                    self._step(rows, caption_rows, pictures)
                     marks.append(time.perf_counter())
         finally:
             self.full_rates = rates
@@ -160,26 +157,27 @@ class Trainer:
         profile = self.profile
         return (
             f"A step does not fit into the memory of {self.device}. Choose a smaller batch_size "
-            f"(now {profile.batch_size}) or image_size (now {profile.image_size}), one caption "
+            f"(now {profile.batch_size}), chunk_size (now {profile.chunk_size or 'all pairs'}) or "
+            f"image_size (now {profile.image_size}), one caption "
             f"a step (captions_per_step is {profile.captions_per_step}), or freeze an encoder "
             "(image_frozen=True)."
         )
 
-    def _step(self, images: Tensor, caption_rows: np.ndarray) -> dict[str, float]:
+    def _step(
+        self, rows: np.ndarray, caption_rows: np.ndarray, pictures: Iterator[Tensor]
+    ) -> dict[str, float]:
         try:
-            return self._try_step(images, caption_rows)
+            return self._try_step(rows, caption_rows, pictures)
         except RuntimeError as error:
             if not ran_out_of_memory(error):
                 raise
         raise OutOfMemory(self._too_large())  # outside, so that the step's tensors are let go
 
-    def _try_step(self, images: Tensor, caption_rows: np.ndarray) -> dict[str, float]:
+    def _try_step(
+        self, rows: np.ndarray, caption_rows: np.ndarray, pictures: Iterator[Tensor]
+    ) -> dict[str, float]:
         """One step; every set of captions (one or two a picture) makes a loss of its own."""
-        tokens = to_device(self.train.texts.batch(caption_rows.reshape(-1)), self.device)
-        with self.precision.autocast():
-            image_embeddings = self._encode_images(images)  # (B, E)
-            all_texts = self.model.encode_text(tokens)  # (C * B, E)
-        text_sets = all_texts.view(len(caption_rows), *image_embeddings.shape)  # (C, B, E)
+        image_embeddings, text_sets = self.encoder(rows, caption_rows, pictures)  # (B, E) (C, B, E)
         scale = self.model.logit_scale
         losses = [contrastive_loss(image_embeddings, texts, scale) for texts in text_sets]
         loss = torch.stack(losses).mean()
@@ -201,18 +199,6 @@ class Trainer:
             ),
             "accuracy": batch_accuracy(image_embeddings.detach(), text_sets[0].detach()),
         }
-
-    def _encode_images(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) pictures, varied when the profile says so, or (B, D) features, to (B, E)."""
-        if images.ndim == 2:
-            return self.model.encode_image(images)
-        if self.profile.image_part < 1:
-            images = vary(images, self.profile.image_part)
-        # A CPU is faster when activations stay in its cache. Without statistics of the batch, parts
-        # of it give the same rows.
-        apart = self.device.type == "cpu" and self.profile.image_knows
-        parts = images.split(PICTURES_AT_ONCE if apart else len(images))
-        return torch.cat([self.model.encode_image(part) for part in parts])  # (B, E)
 
     def _set_rates(self) -> None:
         steps = self.steps_an_epoch * self.profile.epochs

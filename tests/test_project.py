@@ -100,6 +100,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "regions",
         "space",
         "search",
+        "pair_encoder",
         "trainer",
         "evaluate",
         "fitting",
