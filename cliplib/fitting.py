@@ -15,6 +15,7 @@ from cliplib.encoders import CaptionTokenizer
 from cliplib.evaluate import prepare_split
 from cliplib.meter import in_words
 from cliplib.model import CLIP
+from cliplib.processes import first_alone, of_the_first, world
 from cliplib.trainer import OutOfMemory, Split, Trainer
 
 REHEARSED = {"cuda": 15}  # steps; a GPU is set up in its first few, not in the very first alone
@@ -34,7 +35,8 @@ def train_heads(
     Out-of-Distribution (arXiv 2202.10054).
     """
     alone = heads_alone(profile)
-    split = prepare_split(alone, model, tokenizer, folder, "train", progress)
+    with first_alone():
+        split = prepare_split(alone, model, tokenizer, folder, "train", progress)
     trainer = Trainer(alone, model, split)
     with progress_bar(trainer, f"heads of {profile.name}", progress) as bar:
         while trainer.epoch < alone.epochs:
@@ -58,6 +60,8 @@ def fit_to_memory(trainer: Trainer, progress: bool = True) -> Trainer:
             step = trainer.rehearse(REHEARSED.get(trainer.device.type, 3))
             break
         except OutOfMemory:
+            if world() > 1:  # one process cannot ask for less alone
+                raise
             if trainer.profile.batch_size < 4 and trainer.profile.chunk_size < 2:
                 raise
             smaller, told = ask_for_less(trainer.profile)
@@ -97,7 +101,8 @@ def fit(
             trainer.validate(val)
             trainer.save(out, tokenizer)
             now = time.monotonic()
-            if trainer.epoch < profile.epochs and now + (now - started) > until:
+            over = of_the_first(now + (now - started) - until)  # their clocks differ
+            if trainer.epoch < profile.epochs and over > 0:
                 raise TimeIsUp(
                     f"Time is up after {trainer.epoch} of {profile.epochs} epochs. "
                     f"Go on with: python -m cliplib.train --resume --out {out}"

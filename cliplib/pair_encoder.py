@@ -17,6 +17,7 @@ from cliplib.data import Pairs, TokenTable
 from cliplib.features import PICTURES_AT_ONCE, FeatureTable
 from cliplib.model import CLIP
 from cliplib.precision import MixedPrecision
+from cliplib.processes import gather, own_part
 from cliplib.retrieval import to_device
 from cliplib.store import PictureStore
 
@@ -52,7 +53,11 @@ class PairEncoder(nn.Module):
         self.device = device
 
     def chunks(self, rows: np.ndarray) -> list[np.ndarray]:
-        """A batch's rows as its pictures are asked for: all at once, or a chunk at a time."""
+        """A batch's rows as its pictures are asked for: all at once, or a chunk at a time.
+
+        Where several processes train together, this one's part of them.
+        """
+        rows = own_part(rows)
         size = self.profile.chunk_size or len(rows)
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
@@ -63,9 +68,14 @@ class PairEncoder(nn.Module):
 
         Shapes: rows (B,), caption rows (C, B); image embeddings (B, E), text embeddings (C, B, E).
         """
-        chunks = self.chunks(rows)
+        images, texts = self._own_embeddings(self.chunks(rows), own_part(caption_rows), pictures)
+        return gather(images), gather(texts.transpose(0, 1)).transpose(0, 1)
+
+    def _own_embeddings(
+        self, chunks: list[np.ndarray], caption_rows: np.ndarray, pictures: Iterator[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         if len(chunks) == 1:
-            return self._encode(rows, caption_rows, [next(pictures)])
+            return self._encode(chunks[0], caption_rows, [next(pictures)])
         found, start = [], 0
         for chunk in chunks:
             words = caption_rows[:, start : start + len(chunk)]

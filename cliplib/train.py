@@ -36,6 +36,7 @@ from cliplib.hub import weights_used
 from cliplib.model import CLIP, build_clip
 from cliplib.own_pictures import own_data, profile_for
 from cliplib.picturebook import is_whole, read_hash
+from cliplib.processes import ProcessLost, first_alone, rank, together
 from cliplib.retrieval import measure
 from cliplib.storage import write_json
 from cliplib.trainer import STATE, NotANumber, OutOfMemory, Split, Trainer
@@ -55,7 +56,8 @@ def train(
     started = time.monotonic()
     if resume and not (out / STATE).exists():
         raise FileNotFoundError(f"There is nothing to resume in {out}: it has no {STATE}.")
-    if not resume:
+    progress = progress and not rank()
+    if not resume and not rank():
         shutil.rmtree(out, ignore_errors=True)
     trainer, val, tokenizer = begin(profile, progress, heads_first=not resume)
     if resume:
@@ -63,6 +65,8 @@ def train(
     else:
         trainer = fit_to_memory(trainer, progress)
     fit(trainer, val, out, tokenizer, progress, started + 60 * max_minutes)
+    if rank():
+        return {}  # the first one measures
     model, folder = trainer.model, val.pairs.folder
     images, texts = embed_split(model, val)
     found = measure(images, texts, val.pairs.caption_image, truth_of(val))
@@ -90,18 +94,22 @@ def begin(
     """
     torch.manual_seed(profile.seed)
     torch.set_flush_denormal(True)  # tiny numbers slow a CPU down many times
-    folder = ensure(profile.data, progress)
-    if profile.start:
-        model, tokenizer = start_of(profile)
-    else:
-        tokenizer = make_tokenizer(profile, load_pairs(folder, "train").captions)
-        model = build_clip(profile)
+    with first_alone():  # what it downloads, draws or computes is there for the others
+        folder = ensure(profile.data, progress)
+        if profile.start:
+            model, tokenizer = start_of(profile)
+        else:
+            tokenizer = make_tokenizer(profile, load_pairs(folder, "train").captions)
+            model = build_clip(profile)
     if profile.head_epochs and heads_first:
         train_heads(profile, model, tokenizer, folder, progress)
-    train, val = (
-        prepare_split(profile, model, tokenizer, folder, split, progress)
-        for split in ("train", "val")
-    )
+    with first_alone():
+        train, val = (
+            prepare_split(profile, model, tokenizer, folder, split, progress)
+            for split in ("train", "val")
+        )
+    if rank():
+        torch.manual_seed(profile.seed + 1000 * rank())  # they drop and vary differently
     return Trainer(profile, model, train), val, tokenizer
 
 
@@ -258,21 +266,30 @@ def how_to_go_on(out: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     try:
-        chosen = read_arguments(arguments)
-        profile, out = settle(chosen)
-        try:
-            metrics = train(
-                profile, out, chosen.resume, not chosen.no_test, max_minutes=chosen.max_minutes
-            )
-        except TimeIsUp as told:
-            print(told)
-            return 0
-        except KeyboardInterrupt:
-            print(f"\nInterrupted. {how_to_go_on(out)}", file=sys.stderr)
-            return 130
-    except (OSError, ValueError, NotANumber, OutOfMemory) as error:
+        with together():
+            return run(arguments)
+    except (OSError, ValueError, NotANumber, OutOfMemory, ProcessLost) as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def run(arguments: list[str] | None) -> int:
+    """The command, in one process or in each of several."""
+    chosen = read_arguments(arguments)
+    with first_alone():
+        profile, out = settle(chosen)
+    try:
+        metrics = train(
+            profile, out, chosen.resume, not chosen.no_test, max_minutes=chosen.max_minutes
+        )
+    except TimeIsUp as told:
+        print("" if rank() else told)
+        return 0
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. {how_to_go_on(out)}", file=sys.stderr)
+        return 130
+    if rank():
+        return 0
     print(json.dumps(metrics, indent=1))
     which = '"a red boat at night"' if profile.name in PROFILES else f'--run "{out}" "YOUR WORDS"'
     print(f"The model is in {out}. Search with it: python -m cliplib.search {which}")

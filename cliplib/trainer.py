@@ -27,6 +27,7 @@ from cliplib.model import CLIP, checkpoint_activations, put_into_training
 from cliplib.optimizer import make_optimizer, rate_factor
 from cliplib.pair_encoder import PairEncoder, Split
 from cliplib.precision import MixedPrecision, pick_precision
+from cliplib.processes import gather, rank, share_gradients, wait_for_all
 from cliplib.retrieval import embed_images, recalls, to_device
 from cliplib.storage import read_tensors, write_tensors, write_text
 
@@ -88,6 +89,7 @@ class Trainer:
         self.encoder = PairEncoder(
             self.profile, self.model, self.train, self.precision, self.device
         )
+        self.shared = share_gradients(self.encoder)
 
     def run_epoch(self, bar: tqdm) -> None:
         started = time.perf_counter()
@@ -177,7 +179,7 @@ class Trainer:
         self, rows: np.ndarray, caption_rows: np.ndarray, pictures: Iterator[Tensor]
     ) -> dict[str, float]:
         """One step; every set of captions (one or two a picture) makes a loss of its own."""
-        image_embeddings, text_sets = self.encoder(rows, caption_rows, pictures)  # (B, E) (C, B, E)
+        image_embeddings, text_sets = self.shared(rows, caption_rows, pictures)  # (B, E) (C, B, E)
         scale = self.model.logit_scale
         losses = [contrastive_loss(image_embeddings, texts, scale) for texts in text_sets]
         loss = torch.stack(losses).mean()
@@ -232,7 +234,16 @@ class Trainer:
         self.seconds += time.perf_counter() - started
 
     def save(self, folder: Path, tokenizer: CaptionTokenizer) -> None:
-        """A checkpoint from which `resume` goes on; weights last, for they make it count."""
+        """A checkpoint from which `resume` goes on; weights last, for they make it count.
+
+        Of several processes the first one writes it, with the random numbers of each.
+        """
+        random = gather(torch.get_rng_state()[None].to(self.device)).cpu()  # (processes, bytes)
+        if not rank():
+            self._write(folder, tokenizer, random)
+        wait_for_all()
+
+    def _write(self, folder: Path, tokenizer: CaptionTokenizer, random: Tensor) -> None:
         optimizer = self.optimizer.state_dict()
         tensors = {
             f"optimizer.{i}.{name}": tensor
@@ -242,7 +253,7 @@ class Trainer:
         trained = trained_tensors(self.model, self.profile)
         tensors |= {f"model.{name}": tensor for name, tensor in trained.items()}
         tensors |= {f"precision.{name}": t for name, t in self.precision.content().items()}
-        tensors["random"] = torch.get_rng_state()
+        tensors |= {f"random{i or ''}": state.clone() for i, state in enumerate(random)}
         if self.device.type == "cuda":
             tensors["random_cuda"] = torch.cuda.get_rng_state(self.device)
         about = {"epoch": str(self.epoch), "step": str(self.step), "seconds": str(self.seconds)}
@@ -257,7 +268,9 @@ class Trainer:
         load_weights(self.model, self.profile, under("model.", tensors), str(folder / STATE))
         self.optimizer.load_state_dict(self._optimizer_content(tensors))
         self.precision.restore(under("precision.", tensors))
-        torch.set_rng_state(tensors["random"])
+        own = f"random{rank() or ''}"
+        if own in tensors:  # else more processes go on than there were
+            torch.set_rng_state(tensors[own])
         if self.device.type == "cuda" and "random_cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random_cuda"], self.device)
         self.epoch, self.step = int(about["epoch"]), int(about["step"])

@@ -84,6 +84,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "augment",
         "precision",
         "meter",
+        "processes",
         "checkpoint",
         "theirs",
         "features",
