@@ -1,4 +1,4 @@
-"""What was measured beforehand and comes with the course: data/measured, made by tests/benchmarks."""
+"""What was measured beforehand and comes with the course, in data/measured."""
 
 from __future__ import annotations
 

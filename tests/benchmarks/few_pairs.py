@@ -3,7 +3,7 @@
     python tests/benchmarks/few_pairs.py curve flickr8k laptop
     python tests/benchmarks/few_pairs.py curve picturebook laptop
     python tests/benchmarks/few_pairs.py curve picturebook scratch
-    python tests/benchmarks/few_pairs.py forgetting
+    python tests/benchmarks/few_pairs.py forgetting pencil    (or dogs, or book)
 Rows are added to the files in data/measured/, those that stand there already are not made again.
 What is chosen (steps, shares) is chosen on validation data; test is read once for each row.
 """
@@ -13,29 +13,31 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
-import os
+import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from tqdm.auto import tqdm  # noqa: E402
+import numpy as np
+import torch
+from tqdm.auto import tqdm
 
-from cliplib.config import COURSE, LAPTOP, QUICK, Profile, data_root  # noqa: E402
-from cliplib.data import Pairs, ensure, load_pairs  # noqa: E402
-from cliplib.evaluate import embed_split, prepare_split  # noqa: E402
-from cliplib.features import FeatureTable, text_inputs  # noqa: E402
-from cliplib.model import CLIP, build_clip  # noqa: E402
-from cliplib.retrieval import recalls  # noqa: E402
-from cliplib.storage import read_tensors, write_tensors  # noqa: E402
-from cliplib.train import make_tokenizer  # noqa: E402
-from cliplib.trainer import Split, Trainer  # noqa: E402
+from cliplib import album
+from cliplib.checkpoint import Run, load_run
+from cliplib.config import LAPTOP, QUICK, Profile, data_root, shipped_checkpoint
+from cliplib.data import Pairs, ensure, load_pairs
+from cliplib.evaluate import embed_split, prepare_split
+from cliplib.features import image_inputs, text_inputs
+from cliplib.finetune import continue_from, freeze, interpolate
+from cliplib.measured import MEASURED
+from cliplib.model import CLIP, build_clip
+from cliplib.retrieval import recalls
+from cliplib.train import make_tokenizer
+from cliplib.trainer import Split, Trainer
 
-MEASURED = COURSE / "data" / "measured"
 SIZES = (50, 100, 200, 500, 1000, 2000, 4000, 6000, 8000)  # training pictures
 SEEDS = range(3)
 FEW, STEPS = (30, 100, 300), (100, 300, 1000)  # to choose from, below 500 pictures and above
@@ -43,6 +45,7 @@ FEW_SEEDS, FEW_SIZES, FEW_STEPS = range(3), (200, 1000, 4000, 8000), (300, 1000)
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 CURVE = ("data", "encoders", "pictures", "seed", "steps", "split", "gallery", "t2i_r1", "t2i_r5",
          "t2i_r10", "i2t_r1")  # fmt: skip
+STEPS_OF = {"heads": 300, "image": 60, "text": 60, "both": 60}
 FORGETTING = ("before", "album", "trained", "pictures", "seed", "share", "split", "measured_on",
               "gallery", "captions", "t2i_r1", "t2i_r10", "i2t_r1")  # fmt: skip
 
@@ -138,7 +141,8 @@ def curve(data: str, encoders: str) -> None:
     torch.manual_seed(0)
     model = build_clip(profile)
     train, val, test = (
-        prepare_split(profile, model, tokenizer, folder, split) for split in ("train", "val", "test")
+        prepare_split(profile, model, tokenizer, folder, split)
+        for split in ("train", "val", "test")
     )
     sizes = [n for n in (SIZES if laptop else FEW_SIZES) if n <= len(train.pairs.images)]
     for pictures in sizes:
@@ -164,7 +168,9 @@ def curve(data: str, encoders: str) -> None:
             for name in ("image_projection", "text_projection"):
                 old = getattr(model, name)
                 new._modules[name] = torch.nn.Linear(old.in_features, old.out_features, bias=False)
-            new._parameters = {"log_logit_scale": torch.nn.Parameter(torch.tensor(np.log(1 / 0.07)).float())}
+            new._parameters = {
+                "log_logit_scale": torch.nn.Parameter(torch.tensor(np.log(1 / 0.07)).float())
+            }
             return new
 
         choices = FEW_STEPS if not laptop else FEW if pictures < 500 else STEPS
@@ -174,14 +180,178 @@ def curve(data: str, encoders: str) -> None:
             measure(best, seed, "test")
 
 
+# ---- what is forgotten?
+
+
+def forgetting(which: str) -> None:
+    """Goes on from a model with an album it does not know; measures old and new, between the two.
+
+    The share between before (0) and after (1) is chosen on validation data: the largest mean of
+    both recalls@1. Test is read at 0, at 1 and there.
+    """
+    before, old, new = {"pencil": pencil_album, "dogs": dogs, "book": book}[which]()
+    about = {"before": before.profile.name, "album": which,
+             "pictures": len(new["train"].pairs.images)}  # fmt: skip
+    table = Table("forgetting.csv", FORGETTING, (*about, "trained", "seed", "share"))
+    for name, profile in ways(before).items():
+        for seed in SEEDS:
+            row = about | {"trained": name, "seed": seed}
+            if table.find(row | {"split": "test", "measured_on": "new"}):
+                continue
+            made = replace(profile, name="after", seed=seed)
+            model = copy.deepcopy(before.model)
+            after = trained(made, model, as_taken(made, new["train"]), STEPS_OF[name], seed)
+            after = replace(before, model=after)
+            best = {}
+            for share in SHARES:
+                mean = []
+                for known, splits in (("old", old), ("new", new)):
+                    figures = found(interpolate(before, after, share).model,
+                                    as_taken(made, splits["val"]))  # fmt: skip
+                    table.add(row | figures | of(figures, share, "val", known))
+                    mean.append(figures["t2i_r1"])
+                best[share] = np.mean(mean)
+            for share in sorted({0.0, max(best, key=best.get), 1.0}):
+                for known, splits in (("old", old), ("new", new)):
+                    figures = found(interpolate(before, after, share).model,
+                                    as_taken(made, splits["test"]))  # fmt: skip
+                    table.add(row | figures | of(figures, share, "test", known))
+
+
+def of(figures: dict[str, float], share: float, split: str, known: str) -> Values:
+    gallery = {"gallery": figures["gallery_images"], "captions": figures["gallery_captions"]}
+    return {"share": share, "split": split, "measured_on": known} | gallery
+
+
+def ways(before: Run) -> dict[str, Profile]:
+    """Heads alone, then one encoder with them, then both; rates chosen on validation data."""
+    profile = before.profile
+    if profile.text_pretrained:
+        slow = replace(profile, head_lr=3e-4, text_lr=5e-5, batch_size=128)
+        return {"heads": profile, "text": replace(slow, text_frozen=False)}
+    on = continue_from(shipped_checkpoint(), 0.3)
+    return {
+        "heads": freeze(continue_from(shipped_checkpoint(), 0.5), "both"),
+        "image": replace(on, text_frozen=True),
+        "text": replace(on, image_frozen=True),
+        "both": on,
+    }
+
+
+@dataclass(frozen=True)
+class Both:
+    """A split as pictures and tokens, and as what encoders said of them before."""
+
+    pairs: Pairs
+    pictures: object
+    image_features: object
+    tokens: object
+    text_features: object
+
+
+def as_taken(profile: Profile, split: Both) -> Split:
+    """What an encoder that learns takes, and what a frozen one said."""
+    images = split.image_features if profile.image_frozen else split.pictures
+    texts = split.text_features if profile.text_frozen else split.tokens
+    return Split(split.pairs, images, texts)
+
+
+def both(run: Run, pairs: Pairs) -> Both:
+    p, model, tokenizer = run.profile, run.model, run.tokenizer
+    frozen = replace(p, image_frozen=True, text_frozen=True, own_encoders=True)
+    learned = replace(frozen, image_frozen=False, text_frozen=False)
+    inputs = [image_inputs(x, model.image_encoder, pairs.paths()) for x in (learned, frozen)]
+    texts = [
+        text_inputs(x, model.text_encoder, pairs.captions, tokenizer) for x in (learned, frozen)
+    ]
+    return Both(pairs, *inputs, *texts)
+
+
+def some(pairs: Pairs, rows: Sequence[int], captions: int = 5) -> Pairs:
+    """Some pictures of a split, each with its first captions."""
+    own = [list(pairs.captions_of(int(row)))[:captions] for row in rows]
+    return replace(
+        pairs, images=tuple(pairs.images[row] for row in rows),
+        captions=tuple(pairs.captions[c] for each in own for c in each),
+        caption_image=np.repeat(np.arange(len(rows)), [len(each) for each in own]),
+    )  # fmt: skip
+
+
+Splits = dict[str, Both]
+
+
+def pencil_album() -> tuple[Run, Splits, Splits]:
+    """The picture book's model, and an album in coloured pencil with words of its own."""
+    run = load_run(shipped_checkpoint())
+    folder = data_root() / "pencil_album"
+    if not folder.exists():
+        album.lay(folder, album.scenes(1000))
+    everything = load_pairs(folder, "all")
+    cuts = {"train": range(400), "val": range(400, 600), "test": range(600, 1000)}
+    new = {split: both(run, some(everything, rows)) for split, rows in cuts.items()}
+    pages = ensure("picturebook")
+    old = {"val": both(run, some(load_pairs(pages, "val"), range(500)))}
+    old["test"] = both(run, load_pairs(pages, "test"))
+    return run, old, new
+
+
+def dogs() -> tuple[Run, Splits, Splits]:
+    """Heads trained on photographs without dogs, and an album of 400 photographs of dogs."""
+    folder = ensure("flickr8k")
+    pairs = {split: load_pairs(folder, split) for split in ("train", "val", "test")}
+    rows = {split: rows_with(r"\b(dogs?|pupp(y|ies))\b", p) for split, p in pairs.items()}
+    run = heads_on(some(pairs["train"], rows["train"][1]), "without dogs")
+    chosen = np.random.default_rng(0).permutation(rows["train"][0])[:400]
+    new = {"train": some(pairs["train"], chosen)}
+    new |= {s: some(pairs[s], rows[s][0], 1 if s == "val" else 5) for s in ("val", "test")}
+    old = {s: some(pairs[s], rows[s][1], 1 if s == "val" else 5) for s in ("val", "test")}
+    return run, *({s: both(run, p) for s, p in splits.items()} for splits in (old, new))
+
+
+def book() -> tuple[Run, Splits, Splits]:
+    """Heads trained on all photographs, and 400 pages of the picture book as an album."""
+    folder, pages = ensure("flickr8k"), ensure("picturebook")
+    run = heads_on(load_pairs(folder, "train"), "photographs")
+    rows = {"train": 400, "val": 1000, "test": 1000}
+    old, new = (
+        {s: both(run, some(load_pairs(place, s), range(rows[s]), 1 if s == "val" else 5))
+         for s in which}
+        for place, which in ((folder, ("val", "test")), (pages, ("train", "val", "test")))
+    )  # fmt: skip
+    return run, old, new
+
+
+def rows_with(pattern: str, pairs: Pairs) -> tuple[list[int], list[int]]:
+    """Pictures of which two captions or more match a pattern, and those of which none does."""
+    hits = np.zeros(len(pairs.images), int)
+    for caption, row in zip(pairs.captions, pairs.caption_image, strict=True):
+        hits[row] += bool(re.search(pattern, caption.lower()))
+    return np.flatnonzero(hits >= 2).tolist(), np.flatnonzero(hits == 0).tolist()
+
+
+def heads_on(pairs: Pairs, name: str) -> Run:
+    """A run of the laptop profile on some pictures of a split."""
+    profile = replace(LAPTOP, name=name)
+    tokenizer = make_tokenizer(profile, pairs.captions)
+    torch.manual_seed(0)
+    model = build_clip(profile)
+    transform = model.image_encoder.transform(profile.image_size, profile.image_crop)
+    run = Run(Path(name), profile, model, tokenizer, transform)
+    trained(profile, model, as_taken(profile, both(run, pairs)), 1000, seed=0)
+    return run
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("curve", "forgetting"))
-    parser.add_argument("data", nargs="?", default="flickr8k")
-    parser.add_argument("encoders", nargs="?", default="laptop")
+    parser.add_argument("data", choices=("flickr8k", "picturebook", "pencil", "dogs", "book"))
+    parser.add_argument("encoders", nargs="?", default="laptop", choices=("laptop", "scratch"))
     chosen = parser.parse_args()
     torch.set_flush_denormal(True)
-    curve(chosen.data, chosen.encoders)
+    if chosen.what == "curve":
+        curve(chosen.data, chosen.encoders)
+    else:
+        forgetting(chosen.data)
 
 
 if __name__ == "__main__":
