@@ -14,7 +14,7 @@ from cliplib.config import COURSE
 MEASURED = COURSE / "data" / "measured"
 
 
-def measured(name: str, folder: Path = MEASURED) -> pd.DataFrame:
+def table(name: str, folder: Path = MEASURED) -> pd.DataFrame:
     """The rows of one file there: "learning_curve" or "forgetting"; README says how each was made.
 
     Raises: FileNotFoundError when there is no such file.

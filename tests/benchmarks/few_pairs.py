@@ -34,11 +34,13 @@ from cliplib.features import image_inputs, text_inputs
 from cliplib.finetune import continue_from, freeze, interpolate
 from cliplib.measured import MEASURED
 from cliplib.model import CLIP, build_clip
+from cliplib.parts import part, some
 from cliplib.retrieval import recalls
 from cliplib.train import make_tokenizer
 from cliplib.trainer import Split, Trainer
 
 SIZES = (50, 100, 200, 500, 1000, 2000, 4000, 6000, 8000)  # training pictures
+MOST = {"flickr8k": 6000, "picturebook": 2000}  # frozen encoders run over so many
 SEEDS = range(3)
 FEW, STEPS = (30, 100, 300), (100, 300, 1000)  # to choose from, below 500 pictures and above
 FEW_SEEDS, FEW_SIZES, FEW_STEPS = range(3), (200, 1000, 4000, 8000), (300, 1000)  # from scratch
@@ -76,35 +78,6 @@ class Table:
         print(row, flush=True)
 
 
-def part(split: Split, rows: np.ndarray) -> Split:
-    """Some pictures of a split, with all of their captions."""
-    own = [split.pairs.captions_of(int(row)) for row in rows]
-    captions = np.concatenate([np.arange(o.start, o.stop) for o in own])  # (m,)
-    pairs = replace(
-        split.pairs,
-        images=tuple(split.pairs.images[row] for row in rows),
-        captions=tuple(split.pairs.captions[row] for row in captions),
-        caption_image=np.repeat(np.arange(len(rows)), [len(o) for o in own]),
-    )
-    return Split(pairs, Rows(split.images, rows), Rows(split.texts, captions))
-
-
-class Rows:
-    """Some rows of what an encoder takes, under numbers of their own."""
-
-    def __init__(self, inputs: object, rows: np.ndarray) -> None:
-        self.inputs, self.rows = inputs, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def batch(self, rows: np.ndarray) -> object:
-        return self.inputs.batch(self.rows[rows])
-
-    def batches(self, rows_of_batches: object, device: torch.device) -> object:
-        return self.inputs.batches((self.rows[rows] for rows in rows_of_batches), device)
-
-
 def drawn(split: Split, pictures: int, seed: int) -> Split:
     """So many training pictures; another seed draws others."""
     rows = np.random.default_rng([seed, pictures]).permutation(len(split.pairs.images))[:pictures]
@@ -140,9 +113,16 @@ def curve(data: str, encoders: str) -> None:
     tokenizer = make_tokenizer(profile, load_pairs(folder, "train").captions)
     torch.manual_seed(0)
     model = build_clip(profile)
-    train, val, test = (
-        prepare_split(profile, model, tokenizer, folder, split)
-        for split in ("train", "val", "test")
+    val, test = (
+        prepare_split(profile, model, tokenizer, folder, split) for split in ("val", "test")
+    )
+    pairs = load_pairs(folder, "train")
+    if laptop:
+        pairs, _ = some(pairs, range(min(MOST[data], len(pairs.images))))
+    train = Split(
+        pairs,
+        image_inputs(profile, model.image_encoder, pairs.paths()),
+        text_inputs(profile, model.text_encoder, pairs.captions, tokenizer),
     )
     sizes = [n for n in (SIZES if laptop else FEW_SIZES) if n <= len(train.pairs.images)]
     for pictures in sizes:
@@ -267,12 +247,12 @@ def both(run: Run, pairs: Pairs) -> Both:
     return Both(pairs, *inputs, *texts)
 
 
-def some(pairs: Pairs, rows: Sequence[int], captions: int = 5) -> Pairs:
+def few(pairs: Pairs, rows: Sequence[int], captions: int = 5) -> Pairs:
     """Some pictures of a split, each with its first captions."""
-    own = [list(pairs.captions_of(int(row)))[:captions] for row in rows]
+    fewer, _ = some(pairs, rows)
+    own = [list(fewer.captions_of(row))[:captions] for row in range(len(rows))]
     return replace(
-        pairs, images=tuple(pairs.images[row] for row in rows),
-        captions=tuple(pairs.captions[c] for each in own for c in each),
+        fewer, captions=tuple(fewer.captions[c] for each in own for c in each),
         caption_image=np.repeat(np.arange(len(rows)), [len(each) for each in own]),
     )  # fmt: skip
 
@@ -288,9 +268,9 @@ def pencil_album() -> tuple[Run, Splits, Splits]:
         album.lay(folder, album.scenes(1000))
     everything = load_pairs(folder, "all")
     cuts = {"train": range(400), "val": range(400, 600), "test": range(600, 1000)}
-    new = {split: both(run, some(everything, rows)) for split, rows in cuts.items()}
+    new = {split: both(run, few(everything, rows)) for split, rows in cuts.items()}
     pages = ensure("picturebook")
-    old = {"val": both(run, some(load_pairs(pages, "val"), range(500)))}
+    old = {"val": both(run, few(load_pairs(pages, "val"), range(500)))}
     old["test"] = both(run, load_pairs(pages, "test"))
     return run, old, new
 
@@ -300,11 +280,11 @@ def dogs() -> tuple[Run, Splits, Splits]:
     folder = ensure("flickr8k")
     pairs = {split: load_pairs(folder, split) for split in ("train", "val", "test")}
     rows = {split: rows_with(r"\b(dogs?|pupp(y|ies))\b", p) for split, p in pairs.items()}
-    run = heads_on(some(pairs["train"], rows["train"][1]), "without dogs")
+    run = heads_on(few(pairs["train"], rows["train"][1]), "without dogs")
     chosen = np.random.default_rng(0).permutation(rows["train"][0])[:400]
-    new = {"train": some(pairs["train"], chosen)}
-    new |= {s: some(pairs[s], rows[s][0], 1 if s == "val" else 5) for s in ("val", "test")}
-    old = {s: some(pairs[s], rows[s][1], 1 if s == "val" else 5) for s in ("val", "test")}
+    new = {"train": few(pairs["train"], chosen)}
+    new |= {s: few(pairs[s], rows[s][0], 1 if s == "val" else 5) for s in ("val", "test")}
+    old = {s: few(pairs[s], rows[s][1], 1 if s == "val" else 5) for s in ("val", "test")}
     return run, *({s: both(run, p) for s, p in splits.items()} for splits in (old, new))
 
 
@@ -314,7 +294,7 @@ def book() -> tuple[Run, Splits, Splits]:
     run = heads_on(load_pairs(folder, "train"), "photographs")
     rows = {"train": 400, "val": 1000, "test": 1000}
     old, new = (
-        {s: both(run, some(load_pairs(place, s), range(rows[s]), 1 if s == "val" else 5))
+        {s: both(run, few(load_pairs(place, s), range(rows[s]), 1 if s == "val" else 5))
          for s in which}
         for place, which in ((folder, ("val", "test")), (pages, ("train", "val", "test")))
     )  # fmt: skip
