@@ -60,12 +60,12 @@ def learning_curve(
 
 def kept_and_learned(
     lines: Mapping[str, Sequence[tuple[float, float, float]]], old: str, new: str,
-    chosen: float | None = None,
+    chosen: tuple[str, float] | None = None,
 ) -> str:  # fmt: skip
     """What a model finds of the new against what it still finds of the old, from before to after.
 
     lines: for each way of training (share, recall of the old, recall of the new), shares rising
-    from 0 (before) to 1 (after), recalls as shares of 1. chosen: a share to be marked.
+    from 0 (before) to 1 (after), recalls as shares of 1. chosen: a line and a share of it, marked.
     Raises: ValueError for no or more than four lines.
     """
     _check(lines)
@@ -82,10 +82,12 @@ def kept_and_learned(
                 f"{shares[at]:g}", (100 * kept[at], 100 * learned[at]), (5, 5),
                 textcoords="offset points", fontsize=9, color=colour,
             )  # fmt: skip
-        if chosen in points[0][:0] + tuple(shares):
-            at = list(shares).index(chosen)
-            axes.plot(100 * kept[at], 100 * learned[at], "o", markersize=13, markerfacecolor="none",
-                      markeredgecolor="black")  # fmt: skip
+        if chosen and chosen[0] == name:
+            at = list(shares).index(chosen[1])
+            axes.plot(
+                100 * kept[at], 100 * learned[at], "o", markersize=13, markerfacecolor="none",
+                markeredgecolor="black",
+            )  # fmt: skip
         sentences.append(
             f"{name}: {old} {kept[0]:.1%} before, {kept[-1]:.1%} after; {new} {learned[0]:.1%} "
             f"before, {learned[-1]:.1%} after"

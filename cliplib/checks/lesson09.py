@@ -136,7 +136,7 @@ def _dips(yours: Yours) -> str:
 
 def between(yours: Yours) -> None:
     """Exercise 3: two state dicts and a share in, a state dict out."""
-    check("09.3", yours, [_a_dictionary, _worked_weight, _ends, _whole_numbers, _left_alone])
+    check("09.3", yours, [_a_dictionary, _worked_weight, _left_alone, _ends, _whole_numbers])
 
 
 def _states() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
