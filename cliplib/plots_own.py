@@ -13,6 +13,7 @@ from cliplib.plots import BLUE, GREEN, ORANGE, RED
 
 STYLES = ((BLUE, "o", "solid"), (ORANGE, "s", "dashed"), (GREEN, "^", "dashdot"),
           (RED, "D", "dotted"))  # fmt: skip
+DASHES = ((1, 2), (6, 2), (3, 2, 1, 2), (10, 4))  # of lines that need no labels
 
 
 def learning_curve(
@@ -94,7 +95,8 @@ def kept_and_learned(
         )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set(xlabel=f"{old}: what it knew (%)", ylabel=f"{new}: what it learned (%)")
-    axes.set(xlim=(0, None), ylim=(0, None))
+    high = 108 * max(max(known, found) for points in lines.values() for _, known, found in points)
+    axes.set(xlim=(0, high), ylim=(0, high))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
@@ -108,10 +110,12 @@ def shots(
 
     groups: a row a seed and number, with the columns shots and `column` (a share of 1).
     levels: what needs no label or is a reference, a horizontal line each.
-    Raises: ValueError for no or more than four groups.
+    Raises: ValueError for no or more than four groups, or more than four levels.
     """
     _check(groups)
-    _, axes = plt.subplots(figsize=(6.6, 3.7), layout="constrained")
+    if len(levels) > len(DASHES):
+        raise ValueError(f"levels holds at most {len(DASHES)} of them, not {len(levels)}.")
+    _, axes = plt.subplots(figsize=(8.2, 3.5), layout="constrained")
     sentences = []
     for (name, rows), (colour, mark, line) in zip(groups.items(), STYLES, strict=False):
         by = 100 * rows.groupby("shots")[column].agg(["mean", "min", "max"])
@@ -119,11 +123,10 @@ def shots(
         axes.plot(by.index, by["mean"], color=colour, marker=mark, linestyle=line, label=name)
         told = ", ".join(f"{n}: {mean:.0f} %" for n, mean in by["mean"].items())
         sentences.append(f"{name} by labels of each class: {told}")
-    for name, level in levels.items():
-        axes.axhline(100 * level, color="black", linestyle="dotted", linewidth=1)
-        axes.annotate(
-            f"{name}: {level:.0%}", (0.99, 100 * level), (0, 3), fontsize=9, ha="right",
-            xycoords=("axes fraction", "data"), textcoords="offset points",
+    for (name, level), dashes in zip(levels.items(), DASHES, strict=False):
+        axes.axhline(
+            100 * level, color="black", linestyle=(0, dashes), linewidth=1.2,
+            label=f"{name}: {level:.0%}",
         )  # fmt: skip
         sentences.append(f"{name}: {level:.0%}")
     axes.set_xscale("log", base=2)
@@ -133,7 +136,7 @@ def shots(
     axes.set(xlabel="labelled pictures of each class", ylabel="right (%)", ylim=(0, 102))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return f"{'; '.join(sentences)}."
 
 
