@@ -1,4 +1,4 @@
-"""The album to practise with, parts of a split, and what was measured beforehand."""
+"""The album to practise with, and what was measured beforehand."""
 
 import math
 import re
@@ -8,15 +8,11 @@ from random import Random
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from cliplib import album, measured
 from cliplib.captions import NOUNS, in_words, true_meaning
-from cliplib.checkpoint import load_run, shipped_checkpoint
 from cliplib.data import DataError, load_pairs
 from cliplib.drawing import draw
-from cliplib.evaluate import embed_split, prepare_split
-from cliplib.parts import part, some
 
 
 @pytest.fixture(scope="module")
@@ -63,32 +59,6 @@ def test_a_page_is_paler_than_the_picture_and_has_its_colours() -> None:
     assert np.median(page) > np.median(painted) + 20
     hue = [p - p.mean(axis=2, keepdims=True) for p in (page, painted)]
     assert np.corrcoef(hue[0].ravel(), hue[1].ravel())[0, 1] > 0.8
-
-
-def test_a_part_has_the_rows_of_the_whole(laid: Path) -> None:
-    run = load_run(shipped_checkpoint())
-    (laid / "splits").mkdir(exist_ok=True)
-    names = [f"page_{n:04d}.jpg\n" for n in range(30)]
-    for split, own in (("train", names[:20]), ("val", names[20:25]), ("test", names[25:])):
-        (laid / "splits" / f"{split}.txt").write_text("".join(own))
-    whole = prepare_split(run.profile, run.model, run.tokenizer, laid, "train", progress=False)
-    rows = [7, 2, 11]
-    images, texts = embed_split(run.model, whole)
-    few = part(whole, rows)
-    some_images, some_texts = embed_split(run.model, few)
-    torch.testing.assert_close(some_images, images[rows])
-    captions = [c for row in rows for c in whole.pairs.captions_of(row)]
-    torch.testing.assert_close(some_texts, texts[captions])
-    assert few.pairs.images == tuple(whole.pairs.images[row] for row in rows)
-    assert few.pairs.caption_image.tolist() == [0, 0, 1, 1, 2, 2]
-    batches = list(few.images.batches([np.array([1]), np.array([0, 2])]))
-    torch.testing.assert_close(batches[1], whole.images.batch(np.array([7, 11])))
-    fewer, kept = some(whole.pairs, rows)
-    assert fewer.captions == few.pairs.captions and kept.tolist() == captions
-    with pytest.raises(ValueError, match="no picture"):
-        part(whole, [])
-    with pytest.raises(IndexError):
-        part(whole, [20])
 
 
 def test_pictures_are_read_off_a_curve() -> None:

@@ -31,10 +31,10 @@ from cliplib.config import LAPTOP, QUICK, Profile, data_root, shipped_checkpoint
 from cliplib.data import Pairs, ensure, load_pairs
 from cliplib.evaluate import embed_split, prepare_split
 from cliplib.features import image_inputs, text_inputs
+from cliplib.fewer import SomeRows
 from cliplib.finetune import continue_from, freeze, interpolate
 from cliplib.measured import MEASURED
 from cliplib.model import CLIP, build_clip
-from cliplib.parts import part, some
 from cliplib.retrieval import recalls
 from cliplib.train import make_tokenizer
 from cliplib.trainer import Split, Trainer
@@ -76,6 +76,25 @@ class Table:
         with open(self.path, "a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
         print(row, flush=True)
+
+
+def some(pairs: Pairs, rows: Sequence[int] | np.ndarray) -> tuple[Pairs, np.ndarray]:
+    """Some pictures of a split, and which of its captions are theirs: (n,) rows in, (m,) out."""
+    own = [pairs.captions_of(int(row)) for row in rows]
+    captions = np.concatenate([np.arange(each.start, each.stop) for each in own])  # (m,)
+    fewer = replace(
+        pairs,
+        images=tuple(pairs.images[row] for row in rows),
+        captions=tuple(pairs.captions[row] for row in captions),
+        caption_image=np.repeat(np.arange(len(rows)), [len(each) for each in own]),
+    )
+    return fewer, captions
+
+
+def part(split: Split, rows: np.ndarray) -> Split:
+    """Some pictures of a split with all of their captions; nothing is encoded again."""
+    pairs, captions = some(split.pairs, rows)
+    return Split(pairs, SomeRows(split.images, rows), SomeRows(split.texts, captions))
 
 
 def drawn(split: Split, pictures: int, seed: int) -> Split:
