@@ -179,14 +179,14 @@ def examine(
     model.eval()
     before = new_heads(ward, seed).image_projection.weight
     moved = (model.image_projection.weight - before).abs().mean().item()
-    many = among or len(ward.val.images)
-    images = model.encode_image(ward.val.images[:many])  # (N, E)
-    texts = model.encode_text(ward.val.first_texts()[:many])  # (N, E)
-    found = recalls((texts @ images.T).numpy(), np.arange(many))
+    images = model.encode_image(ward.val.images)  # (N, E)
+    texts = model.encode_text(ward.val.first_texts())  # (N, E)
+    in_batch = found_in_batches(images, texts, pairs)
+    many = among or len(images)
+    found = recalls((texts[:many] @ images[:many].T).numpy(), np.arange(many))
     return Chart(
-        tuple(losses), pairs, moved, found_in_batches(images, texts, pairs),
-        found["t2i_r1"], found["t2i_r10"], many, claimed,
-    )  # fmt: skip
+        tuple(losses), pairs, moved, in_batch, found["t2i_r1"], found["t2i_r10"], many, claimed
+    )
 
 
 @torch.inference_mode()
@@ -258,7 +258,7 @@ def toy_ward(pictures: int = 300, seed: int = 0) -> Ward:
     for split in ("train", "val"):
         meaning = torch.randn(pictures, 12, generator=made)
         owner = np.repeat(np.arange(pictures), 5)
-        heard = meaning[owner] + 0.5 * torch.randn(len(owner), 12, generator=made)
+        heard = meaning[owner] + 0.8 * torch.randn(len(owner), 12, generator=made)
         names = tuple(f"{row}.png" for row in range(pictures))
         captions = tuple(f"caption {row}" for row in range(len(owner)))
         pairs = Pairs(Path(), split, names, captions, owner, ())

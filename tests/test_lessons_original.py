@@ -1,4 +1,4 @@
-"""Lessons 01 to 09 in the `original` profile, from the download on: every cell runs.
+"""All lessons but 00 in the `original` profile, from the download on: every cell runs.
 
 Kaggle is a server on this computer with an archive of Flickr8k's names and layout, its pictures
 noise; the two encoders are of the true classes, tiny, in a model hub's cache. So this says that the

@@ -187,7 +187,8 @@ def test_two_predictions_with_their_answers(name: str) -> None:
 
 def test_the_readmes_table_is_what_rebuild_writes() -> None:
     readme = (COURSE / "README.md").read_text(encoding="utf-8").splitlines()
-    assert [line for line in readme if line.startswith("| [0")] == rebuild.readme_rows()
+    rows = [line for line in readme if re.match(r"\| \[\d\d", line)]
+    assert rows == rebuild.readme_rows()
 
 
 def test_every_notebook_is_valid() -> None:

@@ -1,4 +1,4 @@
-"""Case 03: "It learns, but the first losses are strange, and it stays behind the others." """
+"""Case 03: "It learns and stays behind. With another encoder the first losses were enormous." """
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Case 06: "Gradients are there, the optimizer steps, and nothing gets better." """
+"""Case 06: "Gradients are there, a step follows each of them, and nothing gets better." """
 
 import torch
 import torch.nn.functional as F

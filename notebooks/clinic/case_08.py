@@ -8,8 +8,6 @@ from torch import Tensor
 from cliplib.clinic import Chart, Ward, examine, new_heads, own_ward
 from cliplib.model import CLIP
 
-GALLERY = 80  # pictures that the test searches among
-
 
 def split(caption_image: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of captions to train on, and to test on. caption_image (M,): each caption's picture."""
@@ -44,9 +42,9 @@ def run(ward: Ward, seed: int = 0) -> Chart:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    rows = held_out[np.unique(owner[held_out], return_index=True)[1]][:GALLERY]  # (Q,)
+    rows = np.intersect1d(held_out, np.unique(owner, return_index=True)[1])  # (Q,) first captions
     claimed = test(model, images[rows], texts[rows])
-    return examine(ward, model, losses, 128, seed, claimed, GALLERY)
+    return examine(ward, model, losses, 128, seed, claimed, len(rows))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def run(ward: Ward, seed: int = 0) -> Chart:
     owner = ward.train.pairs.caption_image  # (M,)
     losses, epoch = [], 0
     while len(losses) < 500:
-        for words in batches(owner, 32, seed=1000 * seed + epoch):
+        for words in batches(owner, 32, 1000 * seed + epoch):
             images, texts = ward.train.images[owner[words]], ward.train.texts[words]
             rows = model.encode_image(images), model.encode_text(texts)  # (B, E) each
             logits = model.logit_scale * rows[0] @ rows[1].T  # (B, B)
