@@ -22,9 +22,10 @@ def loss_panels(curves: Mapping[str, tuple[Sequence[float], int, float]]) -> str
     if not curves:
         raise ValueError("There are no losses to draw.")
     rows = math.ceil(len(curves) / COLUMNS)
-    _, grid = plt.subplots(
+    figure, grid = plt.subplots(
         rows, COLUMNS, squeeze=False, layout="constrained", figsize=(2.3 * COLUMNS, 2.1 * rows)
     )
+    figure.get_layout_engine().set(h_pad=0.1)
     sentences = []
     for axes, (title, (losses, pairs, floor)) in zip(grid.flat, curves.items(), strict=False):
         axes.axhline(math.log(pairs), color=GREY, linestyle="dashed", linewidth=1)
