@@ -67,7 +67,7 @@ def effects(
     axes.invert_yaxis()
     axes.set(xlabel=f"{measure} (%)", xlim=(-2, 102))
     axes.grid(axis="x", alpha=0.25)
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)
     told = "; ".join(f"{fault} {change:+.0f}" for fault, change in losses.items())
     return f"Points of {measure}, ill against mended: {told}."

@@ -14,7 +14,7 @@ PICTURES = 300
 def run(ward: Ward, seed: int = 0) -> Chart:
     sound, pairs = ward.run, ward.val.pairs
     torch.manual_seed(seed)
-    model = build_clip(sound.profile)
+    model = build_clip(sound.profile).to(memory_format=torch.channels_last)
     model.load_state_dict(sound.model.state_dict())
     store = PictureStore(pairs.paths()[:PICTURES], sound.transform)
     words = [pairs.captions[pairs.captions_of(row)[0]] for row in range(PICTURES)]
