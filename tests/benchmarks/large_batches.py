@@ -1,0 +1,140 @@
+"""The loss in blocks and gradient caching, beside their plain forms: time as ratios, and memory.
+
+    python tests/benchmarks/large_batches.py
+
+Each form is measured in turns, the best of its rounds counts; memory is a process's own peak.
+A quiet machine gives ratios that can be compared; a few minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from cliplib import train
+from cliplib.blockwise import contrastive_loss_in_blocks, sigmoid_loss
+from cliplib.config import QUICK
+
+WIDTH = 512  # E
+ROUNDS = 5
+BIAS = torch.tensor(-10.0)
+
+
+def one_product(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    """The best plain form: one matrix, used both ways."""
+    logits = (scale * images) @ texts.T  # (B, B)
+    own = logits.diagonal().mean()
+    return (logits.logsumexp(0).mean() + logits.logsumexp(1).mean()) / 2 - own
+
+
+def two_products(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    """As open_clip's loss on one device: a matrix for each direction."""
+    own = torch.arange(len(images))
+    by_image, by_text = scale * images @ texts.T, scale * texts @ images.T  # (B, B)
+    return (F.cross_entropy(by_image, own) + F.cross_entropy(by_text, own)) / 2
+
+
+def plain_sigmoid(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    logits = scale * images @ texts.T + BIAS  # (B, B)
+    signs = 2 * torch.eye(len(images)) - 1
+    return -F.logsigmoid(signs * logits).sum() / len(images)
+
+
+def sigmoid_in_blocks(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    return sigmoid_loss(images, texts, scale, BIAS)
+
+
+FORMS = {
+    "one product": one_product,
+    "two products": two_products,
+    "in blocks": contrastive_loss_in_blocks,
+    "sigmoid, plain": plain_sigmoid,
+    "sigmoid, in blocks": sigmoid_in_blocks,
+}
+
+
+def batch(pairs: int) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    images = F.normalize(torch.randn(pairs, WIDTH), dim=1)
+    texts = F.normalize(images + 0.5 * F.normalize(torch.randn(pairs, WIDTH), dim=1), dim=1)
+    return images.requires_grad_(), texts.requires_grad_(), torch.tensor(14.3, requires_grad=True)
+
+
+def seconds(form: Callable[..., Tensor], given: tuple[Tensor, ...]) -> float:
+    started = time.perf_counter()
+    form(*given).backward()
+    return time.perf_counter() - started
+
+
+def compare_times(pairs: int) -> None:
+    given = batch(pairs)
+    best = dict.fromkeys(FORMS, float("inf"))
+    for _ in range(ROUNDS):
+        for name, form in FORMS.items():
+            best[name] = min(best[name], seconds(form, given))
+    for name, found in best.items():
+        plain = best["sigmoid, plain" if "sigmoid" in name else "one product"]
+        print(f"B = {pairs:6,}  {name:20} {found:6.2f} s  {found / plain:5.2f} of plain")
+
+
+def peak() -> float:
+    """This process's own peak memory, in MB; Linux."""
+    told = Path("/proc/self/status").read_text()
+    return int(told.split("VmHWM:")[1].split()[0]) / 1000
+
+
+def print_memory(name: str, pairs: int) -> None:
+    """In a fresh process: what forward and backward take beside embeddings and their gradients."""
+    given = batch(pairs)
+    seconds(FORMS[name], batch(64))
+    before = peak()
+    seconds(FORMS[name], given)
+    gradients = 2 * 4 * pairs * WIDTH / 1e6
+    print(f"B = {pairs:6,}  {name:20} {peak() - before - gradients:8,.0f} MB beside gradients")
+
+
+def step_seconds(chunk_size: int, pairs: int = 512) -> float:
+    """Of the quick profile, with a batch of so many pairs."""
+    profile = replace(QUICK, batch_size=pairs, chunk_size=chunk_size, epochs=2)
+    trainer = train.begin(profile, progress=False)[0]
+    trainer.run_epoch(tqdm(disable=True))  # decodes the pictures
+    started = time.perf_counter()
+    trainer.run_epoch(tqdm(disable=True))
+    return (time.perf_counter() - started) / trainer.steps_an_epoch
+
+
+def main() -> None:
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}")
+    for pairs in (4096, 8192, 16384, 32768):
+        if pairs <= 8192:
+            compare_times(pairs)
+        else:
+            found = min(seconds(contrastive_loss_in_blocks, batch(pairs)) for _ in range(2))
+            print(f"B = {pairs:6,}  {'in blocks':20} {found:6.2f} s")
+    for name, pairs in (("one product", 8192), ("in blocks", 8192), ("in blocks", 32768)):
+        subprocess.run([sys.executable, __file__, name, str(pairs)], check=True)
+    whole = step_seconds(0)
+    for chunk in (128, 64):
+        cached = step_seconds(chunk)
+        print(f"a step of 512 pairs, quick: {whole:.2f} s; in chunks of {chunk}: {cached:.2f} s, "
+              f"{cached / whole:.2f} of it")  # fmt: skip
+
+
+if __name__ == "__main__":
+    torch.set_flush_denormal(True)
+    if len(sys.argv) == 3:
+        print_memory(sys.argv[1], int(sys.argv[2]))
+    else:
+        main()
