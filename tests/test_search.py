@@ -417,5 +417,5 @@ def test_cliplib_alone_lists_its_commands_and_imports_nothing_heavy() -> None:
     )
     assert listed.returncode == 0, listed.stderr
     for command in ("data", "train", "search"):
-        assert listed.stdout.count(f"python -m cliplib.{command} ") == 2  # its line and an example
+        assert listed.stdout.count(f"python -m cliplib.{command} ") >= 2  # its line and an example
         assert (COURSE / "cliplib" / f"{command}.py").is_file()
