@@ -21,6 +21,7 @@ from cliplib.config import COURSE, get_profile
 from cliplib.data import Pairs, ensure, epoch_batches, load_pairs
 from cliplib.encoders import CaptionTokenizer
 from cliplib.features import caption_features, picture_features
+from cliplib.fewer import some_pictures
 from cliplib.model import CLIP, signed_power, unit
 from cliplib.retrieval import recalls
 from cliplib.train import ready_run
@@ -112,7 +113,7 @@ def _features(run: Run, folder: Path, split: str) -> Features:
     profile, model = run.profile, run.model
     pairs = load_pairs(folder, split)
     if not profile.image_frozen:
-        pairs = first_pictures(pairs, MANY)
+        pairs, _ = some_pictures(pairs, range(min(MANY, len(pairs.images))))
     name = f"{profile.image_encoder}:{profile.image_output}"
     images = picture_features(model.image_encoder, name, pairs.paths(), run.transform, False)
     if profile.text_pretrained:
@@ -122,15 +123,6 @@ def _features(run: Run, folder: Path, split: str) -> Features:
     else:
         texts = word_counts(run.tokenizer, pairs.captions)
     return Features(pairs, signed_power(images.features, profile.image_power), texts)
-
-
-def first_pictures(pairs: Pairs, count: int) -> Pairs:
-    """The first pictures of a split, with their captions."""
-    rows = pairs.caption_image < count  # (M,)
-    captions = pairs.captions[: rows.sum()]
-    return Pairs(
-        pairs.folder, pairs.split, pairs.images[:count], captions, pairs.caption_image[rows], ()
-    )
 
 
 def word_counts(tokenizer: CaptionTokenizer, captions: tuple[str, ...]) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cliplib.data import PictureStore, TokenTable
+from cliplib.data import Pairs, PictureStore, TokenTable
 from cliplib.features import FeatureTable
 from cliplib.model import Tokens
 from cliplib.trainer import Split
@@ -36,6 +36,22 @@ class SomeRows:
         return self.table.batches((self.rows[rows] for rows in rows_of_batches), device)
 
 
+def some_pictures(pairs: Pairs, rows: Sequence[int] | np.ndarray) -> tuple[Pairs, np.ndarray]:
+    """Some pictures of a split with all their captions, and which of its captions those are.
+
+    Shapes: rows (N,) -> caption rows (M,).
+    """
+    own = [np.array(pairs.captions_of(int(row))) for row in rows]
+    caption_rows = np.concatenate(own)  # (M,)
+    some = replace(
+        pairs,
+        images=tuple(pairs.images[row] for row in rows),
+        captions=tuple(pairs.captions[row] for row in caption_rows),
+        caption_image=np.repeat(np.arange(len(rows)), [len(captions) for captions in own]),
+    )
+    return some, caption_rows
+
+
 def fewer_pictures(split: Split, pictures: int, seed: int = 0) -> Split:
     """So many pictures of a split, drawn for a seed, with all their captions.
 
@@ -50,12 +66,5 @@ def fewer_pictures(split: Split, pictures: int, seed: int = 0) -> Split:
         )
     drawn = np.random.default_rng(seed).permutation(len(pairs.images))[:pictures]
     rows = np.sort(drawn)  # (N,)
-    own = [pairs.captions_of(row) for row in rows]
-    caption_rows = np.concatenate([np.array(captions) for captions in own])  # (M,)
-    some = replace(
-        pairs,
-        images=tuple(pairs.images[row] for row in rows),
-        captions=tuple(pairs.captions[row] for row in caption_rows),
-        caption_image=np.repeat(np.arange(pictures), [len(captions) for captions in own]),
-    )
+    some, caption_rows = some_pictures(pairs, rows)
     return Split(some, SomeRows(split.images, rows), SomeRows(split.texts, caption_rows))

@@ -174,12 +174,7 @@ def match(
 def _keys(names: Sequence[str]) -> dict[str, list[str]]:
     """All ways to name each picture; a fuller way goes before a shorter one of another picture."""
     keys: dict[str, list[str]] = {}
-    for way in (
-        str,
-        _without_folder,
-        _without_ending,
-        lambda n: _without_ending(_without_folder(n)),
-    ):
+    for way in (str, _without_folder, _without_ending, _bare):
         fresh = defaultdict(list)
         for name in names:
             fresh[_plain(way(name))].append(name)

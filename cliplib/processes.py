@@ -35,7 +35,7 @@ def world() -> int:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Joins the processes that torchrun (or Accelerate) started; alone it does nothing.
+    """Joins the processes that torchrun started; alone it does nothing.
 
     Raises: ProcessLost when another one ends before the training does.
     """

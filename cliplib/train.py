@@ -240,9 +240,8 @@ def settle(chosen: argparse.Namespace) -> tuple[Profile, Path]:
     profile = replace(
         profile, seed=chosen.seed, gradient_checkpointing=chosen.gradient_checkpointing
     )
-    wanted = {
-        name: getattr(chosen, name) for name in ("epochs", "batch_size", "chunk_size", "precision")
-    }
+    given = ("epochs", "batch_size", "chunk_size", "precision")
+    wanted = {name: getattr(chosen, name) for name in given}
     profile = replace(profile, **{name: v for name, v in wanted.items() if v is not None})
     profile = freeze(profile, chosen.freeze)
     if chosen.data:
@@ -283,7 +282,8 @@ def run(arguments: list[str] | None) -> int:
             profile, out, chosen.resume, not chosen.no_test, max_minutes=chosen.max_minutes
         )
     except TimeIsUp as told:
-        print("" if rank() else told)
+        if not rank():
+            print(told)
         return 0
     except KeyboardInterrupt:
         print(f"\nInterrupted. {how_to_go_on(out)}", file=sys.stderr)

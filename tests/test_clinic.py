@@ -22,6 +22,7 @@ from cliplib.checks.lesson10 import CHARTS, FAULTS, MENDS, mended
 from cliplib.clinic import Chart, Ward, case_path, examine, first_sign, open_case, toy_ward
 from cliplib.config import COURSE, LAPTOP, data_folder
 from cliplib.data import ensure
+from cliplib.fewer import some_pictures
 from cliplib.train import ready_run
 
 MEASURED = pd.read_csv(COURSE / "data" / "measured" / "clinic.csv")
@@ -228,7 +229,7 @@ def test_words_are_counted_and_pictures_are_cut_off() -> None:
     counts = clinic.word_counts(tokenizer, ("a b b", "c"))
     expected = torch.tensor([[0, 1, 0, 2, 0], [0, 0, 1, 0, 0]]) / torch.tensor([[5**0.5], [1]])
     torch.testing.assert_close(counts, expected)
-    pairs = clinic.first_pictures(toy_ward(10).train.pairs, 3)
+    pairs, _ = some_pictures(toy_ward(10).train.pairs, range(3))
     assert pairs.images == ("0.png", "1.png", "2.png") and len(pairs.captions) == 15
     assert pairs.caption_image.tolist() == np.repeat(range(3), 5).tolist()
 
