@@ -6,16 +6,17 @@ Alone, so that the memory that it reports is its own. Prints JSON lines.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from pathlib import Path
 
+import torch
 from torch import nn
 from tqdm.auto import tqdm
 
 from cliplib.config import Profile
 from cliplib.encoders import ImageEncoder
 from cliplib.features import weights_digest
+from cliplib.memory import peak_memory
 from cliplib.train import begin
 
 
@@ -48,8 +49,7 @@ def count(module: nn.Module) -> int:
 
 
 def say(**facts: object) -> None:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
-    print(json.dumps(facts | {"peak": peak}), flush=True)
+    print(json.dumps(facts | {"peak": peak_memory(torch.device("cpu"))}), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,10 @@ from tqdm.auto import tqdm
 from cliplib import train
 from cliplib.blockwise import contrastive_loss_in_blocks, sigmoid_loss
 from cliplib.config import QUICK
+from cliplib.memory import peak_memory
 
 WIDTH = 512  # E
+CPU = torch.device("cpu")
 ROUNDS = 5
 BIAS = torch.tensor(-10.0)
 
@@ -89,20 +91,15 @@ def compare_times(pairs: int) -> None:
         print(f"B = {pairs:6,}  {name:20} {found:6.2f} s  {found / plain:5.2f} of plain")
 
 
-def peak() -> float:
-    """This process's own peak memory, in MB; Linux."""
-    told = Path("/proc/self/status").read_text()
-    return int(told.split("VmHWM:")[1].split()[0]) / 1000
-
-
 def print_memory(name: str, pairs: int) -> None:
     """In a fresh process: what forward and backward take beside embeddings and their gradients."""
     given = batch(pairs)
     seconds(FORMS[name], batch(64))
-    before = peak()
+    before = peak_memory(CPU)
     seconds(FORMS[name], given)
-    gradients = 2 * 4 * pairs * WIDTH / 1e6
-    print(f"B = {pairs:6,}  {name:20} {peak() - before - gradients:8,.0f} MB beside gradients")
+    gradients = 2 * 4 * pairs * WIDTH
+    extra = (peak_memory(CPU) - before - gradients) / 1e6
+    print(f"B = {pairs:6,}  {name:20} {extra:8,.0f} MB beside gradients")
 
 
 def step_seconds(chunk_size: int, pairs: int = 512) -> float:
