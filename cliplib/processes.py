@@ -1,11 +1,13 @@
 """Several processes as one training: who is who, gathered embeddings, averaged gradients.
 
 `torchrun --nproc-per-node 2 -m cliplib.train …` starts them, on one machine or more; each trains on
-its part of every batch, and the loss sees the whole batch in each of them.
+its part of every batch, and the loss sees the whole batch in each of them. From a notebook it is
+`accelerate.notebook_launcher(train.main, (["--profile", "original"],), num_processes=2)`.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,13 +37,17 @@ def world() -> int:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Joins the processes that torchrun started; alone it does nothing.
+    """Joins the processes that a launcher started; alone it does nothing.
 
     Raises: ProcessLost when another one ends before the training does.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
+    if multiprocessing.parent_process() is not None:
+        # A notebook's launcher forks: the threads that shared the arithmetic stay behind, and the
+        # copy would wait for them for ever.
+        torch.set_num_threads(1)
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.is_available():
         torch.cuda.set_device(local)

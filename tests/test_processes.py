@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,12 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *launcher, PROGRAM, *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def free_port() -> str:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return str(asked.getsockname()[1])
 
 
 def tensors(path: Path) -> dict[str, Tensor]:
@@ -84,10 +92,7 @@ def test_the_command_stops_goes_on_and_speaks_with_one_voice(
 def test_a_process_that_dies_ends_the_run_with_a_sentence(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        port = str(asked.getsockname()[1])
-    started = []
+    port, started = free_port(), []
     for rank in range(2):
         own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
         own |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
@@ -100,6 +105,24 @@ def test_a_process_that_dies_ends_the_run_with_a_sentence(
     assert started[0].returncode == 1
     assert "Process 0 of 2 lost another one" in told and "--resume" in told
     assert "Traceback" not in told
+
+
+def test_a_notebook_launches_two(environment: dict[str, str], tmp_path: Path) -> None:
+    """Accelerate forks a kernel whose threads have computed; the copies must not wait for them."""
+    command = [sys.executable, PROGRAM, "notebook", free_port(), "--out", str(tmp_path / "run")]
+    several = environment | {"OMP_NUM_THREADS": "2"}
+    started = subprocess.Popen(
+        [*command, "--no-test"], env=several, stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        told, _ = started.communicate(timeout=300)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+    assert started.returncode == 0
+    assert told.count("The model is in") == 1
+    assert (tmp_path / "run" / METRICS).is_file()
 
 
 def test_torchrun_ends_what_is_left(environment: dict[str, str], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 weights OUT CHUNK: 20 steps in float64; each process's weights land in OUT.
 command ARGUMENTS: `python -m cliplib.train` with a small profile and a small book.
 dying ARGUMENTS: the same, but process 1 is gone after its third step.
+notebook PORT ARGUMENTS: starts the command in two processes, as a cell of a notebook does.
 """
 
 import os
@@ -58,10 +59,20 @@ def dying(arguments: list[str]) -> int:
     return command(arguments)
 
 
+def notebook(arguments: list[str]) -> int:
+    from accelerate import notebook_launcher
+
+    port, *rest = arguments
+    square = torch.ones(2000, 2000)
+    square @ square  # as in a kernel that has computed before: its threads are there
+    notebook_launcher(command, (rest,), num_processes=2, use_port=port)
+    return 0
+
+
 if __name__ == "__main__":
     picturebook.SPLIT_SIZES = SIZES
     mode, *rest = sys.argv[1:]
     if mode == "weights":
         weights(Path(rest[0]), int(rest[1]))
     else:
-        sys.exit({"command": command, "dying": dying}[mode](rest))
+        sys.exit({"command": command, "dying": dying, "notebook": notebook}[mode](rest))
