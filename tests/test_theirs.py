@@ -18,14 +18,7 @@ from hub_server import serve_hub
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import (
-    AutoImageProcessor,
-    AutoTokenizer,
-    CLIPImageProcessorPil,
-    CLIPModel,
-    SiglipImageProcessorPil,
-    SiglipModel,
-)
+from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel, SiglipModel
 
 from cliplib import search
 from cliplib.checkpoint import Run, load_run
@@ -36,6 +29,16 @@ from cliplib.evaluate import compare_runs, measure_run
 from cliplib.picturebook import compose
 from cliplib.retrieval import recalls
 from cliplib.theirs import TheirTokenizer, load_theirs, transform_of
+
+try:
+    from transformers import CLIPImageProcessorPil, SiglipImageProcessorPil
+
+    BACKENDS = {"pil": {"backend": "pil"}, "torchvision": {"backend": "torchvision"}}
+except ImportError:  # transformers 5.0: the same two, by other names
+    from transformers import CLIPImageProcessor as CLIPImageProcessorPil
+    from transformers import SiglipImageProcessor as SiglipImageProcessorPil
+
+    BACKENDS = {"pil": {"use_fast": False}, "torchvision": {"use_fast": True}}
 
 NAMES = ("someone/tiny-clip", "someone/tiny-later-clip", "someone/tiny-siglip")
 CLIP, LATER_CLIP, SIGLIP = NAMES
@@ -93,7 +96,7 @@ def their_tokens(run: Run, sentences: tuple[str, ...], padding: str | bool) -> d
 
 
 def their_pictures(run: Run, paths: list[Path], backend: str = "pil") -> Tensor:
-    processor = AutoImageProcessor.from_pretrained(run.folder, backend=backend)
+    processor = AutoImageProcessor.from_pretrained(run.folder, **BACKENDS[backend])
     pictures = [Image.open(path).convert("RGB") for path in paths]
     return processor(pictures, return_tensors="pt")["pixel_values"]  # (B, 3, H, W)
 
