@@ -94,17 +94,25 @@ def _timm_source(
     for prefix in ("hf-hub:", "local-dir:"):  # config.json in the folder says which network it is
         if name.startswith(prefix):
             folder = fetch(name.removeprefix(prefix), revision, (CONFIG, WEIGHTS))
-            return f"local-dir:{folder}", {}, folder
+            return f"local-dir:{folder}", _timm_weights(folder), folder
     known = timm.get_pretrained_cfg(name)
     if pretrained and known and known.hf_hub_id:
         folder = fetch(known.hf_hub_id, revision, (WEIGHTS,))
-        # custom_load would be for the form that the authors first published
-        return name, {"file": str(weights_in(folder)[0]), "custom_load": False}, folder
+        return name, _timm_weights(folder), folder
     if revision:
         raise ValueError(
             f"image_revision is {revision!r}, but no weights of {name} are loaded from the hub."
         )
     return name, {}, None
+
+
+def _timm_weights(folder: Path) -> dict[str, str | bool]:
+    """The file in a folder, by its name: timm 1.0.20 takes a folder's safetensors for pickles."""
+    files = weights_in(folder)
+    if not files:  # a folder of one's own, whose file has another name, or none is needed
+        return {}
+    # custom_load would be for the form that the authors first published
+    return {"source": "", "file": str(files[0]), "custom_load": False}
 
 
 def _check_patches(name: str, network: nn.Module, size: int, own_size: int) -> None:

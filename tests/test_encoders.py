@@ -59,6 +59,21 @@ def test_the_mean_is_over_real_tokens_only() -> None:
     assert torch.equal(masked_mean(hidden, torch.zeros_like(mask)), torch.zeros(3, 5))
 
 
+@pytest.mark.parametrize("weights", ["model.safetensors", "other.bin", ""])
+def test_a_folder_of_ones_own_is_an_image_encoder(weights: str, tmp_path: Path) -> None:
+    """With weights by the hub's name, by another one, and without any where none are asked for."""
+    torch.manual_seed(3)
+    network = timm.create_model("test_resnet", pretrained=False)
+    timm.models.save_for_hf(network, tmp_path, safe_serialization=True)
+    if weights != "model.safetensors":
+        (tmp_path / "model.safetensors").unlink()
+    if weights == "other.bin":
+        torch.save(network.state_dict(), tmp_path / weights)
+    loaded = ImageEncoder(f"local-dir:{tmp_path}", pretrained=bool(weights)).network
+    same = torch.equal(loaded.conv1[0].weight, network.conv1[0].weight)
+    assert same == bool(weights)
+
+
 def test_padding_changes_no_sentence(tiny_text_encoder: TextEncoder) -> None:
     ids = [[2, 9, 17, 3], [2, 30, 31, 32, 33, 34, 3], [2, 5, 3]]
     batch = tiny_text_encoder(*pad(ids, 7))
