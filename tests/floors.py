@@ -21,6 +21,9 @@ from pathlib import Path
 
 COURSE = Path(__file__).resolve().parent.parent
 ENVIRONMENT = COURSE / ".venv-floors"
+# JupyterLab's half of ipywidgets 7, which does not say so itself: pip would take 3, and JupyterLab
+# would show no widget.
+BESIDE = "jupyterlab_widgets<3\n"
 VERSIONS = """
 import sys
 from importlib.metadata import version
@@ -71,7 +74,7 @@ def install(found: dict[str, str]) -> Path:
     subprocess.run(make, check=True)
     python = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     held = ENVIRONMENT / "floors.txt"
-    held.write_text(pins(found), encoding="utf-8")
+    held.write_text(pins(found) + BESIDE, encoding="utf-8")
     pip = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(held)]
     subprocess.run([*pip, "-r", str(COURSE / "tests" / "requirements.txt")], check=True)
     return python

@@ -15,6 +15,9 @@ pytestmark = pytest.mark.skipif(
     reason="Chromium is not installed; on Debian: apt-get install chromium",
 )
 
+HANDLE = ".noUi-handle, .ui-slider-handle"  # of a slider of ipywidgets 8, and of 7
+TRACK = "xpath=ancestor::*[contains(@class, 'noUi-target') or contains(@class, 'ui-slider')]"
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -45,7 +48,7 @@ def output_with(page: Page, inside: Locator) -> Locator:
 
 def drag_to(page: Page, handle: Locator, share: float) -> None:
     """Drags a slider's handle to a share of its track."""
-    track = handle.locator("xpath=ancestor::*[contains(@class, 'noUi-target')]").bounding_box()
+    track = handle.locator(TRACK).bounding_box()
     held = handle.bounding_box()
     assert track is not None and held is not None
     page.mouse.move(held["x"] + held["width"] / 2, held["y"] + held["height"] / 2)
@@ -68,11 +71,11 @@ def test_the_matrix_and_the_steps_of_lesson_03(page: Page, address: str) -> None
     assert field.input_value() == "0.07"
     figure = slider.locator("img")
     before = str(figure.get_attribute("src"))
-    drag_to(page, slider.locator(".noUi-handle"), 0.9)
+    drag_to(page, slider.locator(HANDLE), 0.9)
     dragged = lab.changes(page, figure, "src", before)
     assert float(field.input_value()) > 1
     expect(slider).to_contain_text(f"Temperature {float(field.input_value()):.3g}")
-    slider.locator(".noUi-handle").focus()
+    slider.locator(HANDLE).focus()
     page.keyboard.press("ArrowLeft")
     lab.changes(page, figure, "src", dragged)
 
@@ -204,7 +207,7 @@ def test_the_film_plays_and_can_be_stepped_through(page: Page, address: str, fol
     film.locator(".widget-play button").first.click()
     expect(film).to_contain_text("Step 20 of 20: the pair is the largest in 4 of 4 rows.")
     last = lab.changes(page, film.locator("img"), "src", first)
-    drag_to(page, film.locator(".noUi-handle"), 0.5)
+    drag_to(page, film.locator(HANDLE), 0.5)
     expect(film).to_contain_text("Step 10 of 20: the pair is the largest in 3 of 4 rows.")
     lab.changes(page, film.locator("img"), "src", last)
     field = film.get_by_role("spinbutton", name="or type it")
