@@ -1,11 +1,14 @@
 """Data sets for training: captions as tokens, batches for an epoch, `python -m cliplib.data`.
 
+`python -m cliplib.data shard` writes a data set as shards, for sets that no memory holds.
+
 What stands in `layout` (folders and splits) and `pictures` can be imported from here too.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +20,7 @@ from torch import Tensor
 
 from cliplib import config, download, picturebook
 from cliplib.flaws import known_flaws
-from cliplib.folders import pictures_folder
+from cliplib.folders import has_shards, pictures_folder
 from cliplib.layout import (
     Pairs,
     fingerprint,
@@ -29,6 +32,7 @@ from cliplib.layout import (
     split_names,
 )
 from cliplib.pictures import DataError, ImageTransform, check_pictures
+from cliplib.shards import PICTURES_A_SHARD, read_index, report_shards, write_shards
 from cliplib.store import PictureStore
 
 __all__ = [
@@ -117,12 +121,17 @@ def ensure(data: str, progress: bool = True, source: str = "kaggle") -> Path:
         picturebook.generate(folder, progress=progress)  # leaves a whole book alone
     if data == "flickr8k":
         folder = download.fetch(source, progress)
-    require_layout(folder)
+    if has_shards(folder):
+        read_index(folder)  # says what is amiss
+    else:
+        require_layout(folder)
     return folder
 
 
 def report(folder: Path, progress: bool = True) -> tuple[str, bool]:
     """What a data set holds, as text, and whether it is free of faults. Opens every picture."""
+    if has_shards(folder):
+        return report_shards(folder)
     captions, faults = read_captions(folder)
     damaged = check_pictures(
         [pictures_folder(folder) / name for name in captions], progress=progress
@@ -146,18 +155,70 @@ def report(folder: Path, progress: bool = True) -> tuple[str, bool]:
     return "\n".join(lines), not faults and not damaged
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def shard(chosen: argparse.Namespace) -> tuple[str, bool]:
+    """Writes a data set as shards and reports on them."""
+    folder = ensure(chosen.data, source=chosen.source)
+    if has_shards(folder):
+        raise DataError(f"{folder} holds shards: name the folder that they were made from.")
+    written = write_shards(
+        folder, chosen.out, chosen.pictures_a_shard, chosen.megabytes, chosen.size, chosen.seed,
+        chosen.skip_bad,
+    )  # fmt: skip
+    return report_shards(written)
+
+
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m cliplib.data",
         description="Draws, downloads or checks a data set and reports on it.",
+        epilog="python -m cliplib.data shard DATA --out FOLDER writes a data set as shards for "
+        "webdataset; `python -m cliplib.data shard --help` explains that.",
     )
     parser.add_argument(
         "data",
         nargs="?",
         default="picturebook",
         help="picturebook (drawn when it is not there), flickr8k (downloaded then), or the path of "
-        "your own folder of pairs; default: picturebook",
+        "your own folder of pairs or of shards; default: picturebook",
     )
+    _add_source(parser)
+    return parser.parse_args(arguments)
+
+
+def read_shard_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m cliplib.data shard",
+        description="Writes a data set as shards: tar files from which training streams, when no "
+        "memory holds the pictures. Needs webdataset: python -m pip install webdataset",
+        epilog="Then: python -m cliplib.train --data FOLDER",
+    )
+    parser.add_argument(
+        "data", nargs="?", default="picturebook",
+        help="picturebook, flickr8k or your own folder of pairs; default: picturebook",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
+    parser.add_argument(
+        "--pictures-a-shard", type=int, default=PICTURES_A_SHARD, metavar="N",
+        help=f"default: {PICTURES_A_SHARD:,}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--megabytes", type=float, default=math.inf, metavar="N",
+        help="a shard also ends when it has so many",
+    )  # fmt: skip
+    parser.add_argument(
+        "--size", type=int, default=0, metavar="PIXELS",
+        help="make larger pictures smaller, to a shorter side of so many pixels, as JPEG; "
+        "default: every picture's own bytes",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the order in the shards")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out what has a fault, and tell"
+    )
+    _add_source(parser)
+    return parser.parse_args(arguments)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="source",
@@ -166,9 +227,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="where flickr8k is downloaded from when it is not there: Kaggle (no account needed), "
         "or a mirror on the model hub; default: kaggle",
     )
-    chosen = parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        text, sound = report(ensure(chosen.data, source=chosen.source))
+        if given[:1] == ["shard"]:
+            text, sound = shard(read_shard_arguments(given[1:]))
+        else:
+            chosen = read_arguments(given)
+            text, sound = report(ensure(chosen.data, source=chosen.source))
     except KeyboardInterrupt:
         print(
             "\nInterrupted. Nothing half-made is taken for whole; the next call begins anew, or "

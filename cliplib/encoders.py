@@ -197,7 +197,7 @@ class CaptionTokenizer:
         self.vocabulary_size: int = tokenizer.get_vocab_size()
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(sentences))]
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(sentences))]
 
     def tokens(self, sentence: str) -> list[str]:
         return self._tokenizer.encode(sentence).tokens

@@ -14,11 +14,13 @@ from cliplib.config import Profile
 from cliplib.data import Pairs, epoch_batches, load_pairs
 from cliplib.encoders import CaptionTokenizer, pick_device
 from cliplib.features import image_inputs, text_inputs
+from cliplib.folders import has_shards
 from cliplib.loss import reader_loss
 from cliplib.model import CLIP
 from cliplib.picturebook import is_whole, load_pages
 from cliplib.retrieval import RECALL_AT, embed_images, embed_texts, measure
 from cliplib.scenes import Meaning, Scene, truth_matrix
+from cliplib.streaming import StreamedSplit, prepare_streamed
 from cliplib.threshold import answered, best_absent, find_threshold, share_words
 from cliplib.trainer import Split
 
@@ -28,8 +30,13 @@ FALSE_ALARM_RATE = 0.05  # of searches for what is not there, those that get an 
 def prepare_split(
     profile: Profile, model: CLIP, tokenizer: CaptionTokenizer, folder: Path, split: str,
     progress: bool = True,
-) -> Split:  # fmt: skip
-    """Tokenises once; frozen encoders run over the split once, and what they said is kept."""
+) -> Split | StreamedSplit:  # fmt: skip
+    """Tokenises once; frozen encoders run over the split once, and what they said is kept.
+
+    Of a folder of shards "train" streams, and nothing is kept (`streaming`).
+    """
+    if has_shards(folder):
+        return prepare_streamed(profile, model, tokenizer, folder, split)
     pairs = load_pairs(folder, split)
     return Split(
         pairs,

@@ -11,11 +11,14 @@ import torch
 from tqdm.auto import tqdm
 
 from cliplib.config import Profile
+from cliplib.data import load_pairs
 from cliplib.encoders import CaptionTokenizer
 from cliplib.evaluate import prepare_split
+from cliplib.folders import has_shards
 from cliplib.meter import in_words
 from cliplib.model import CLIP
 from cliplib.processes import first_alone, of_the_first, world
+from cliplib.shards import vocabulary_captions
 from cliplib.trainer import OutOfMemory, Split, Trainer
 
 REHEARSED = {"cuda": 15}  # steps; a GPU is set up in its first few, not in the very first alone
@@ -23,6 +26,13 @@ REHEARSED = {"cuda": 15}  # steps; a GPU is set up in its first few, not in the 
 
 class TimeIsUp(RuntimeError):
     """Training stopped before its end because it was given so many minutes; it can be resumed."""
+
+
+def training_captions(folder: Path) -> tuple[str, ...]:
+    """What a vocabulary is learned from: all captions, of shards at most the first 100,000."""
+    if has_shards(folder):
+        return vocabulary_captions(folder)
+    return load_pairs(folder, "train").captions
 
 
 def train_heads(

@@ -9,6 +9,7 @@ from pathlib import Path
 from cliplib.pictures import DataError
 
 PLACE = "pictures.json"  # stands in for Images/ where the pictures lie elsewhere
+SHARDS = "shards.json"  # stands in a folder of tar files, which `shards` writes and reads
 PICTURE_SUFFIXES = {
     ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff",
 }  # fmt: skip
@@ -43,6 +44,11 @@ def is_data_set(folder: Path) -> bool:
     """Whether a folder has captions.txt, and Images/ or pictures.json."""
     inner = (folder / "Images").is_dir() or (folder / PLACE).is_file()
     return inner and (folder / "captions.txt").is_file()
+
+
+def has_shards(folder: Path) -> bool:
+    """Whether a folder has shards, perhaps such that are not whole."""
+    return (folder / SHARDS).is_file() or (folder / "train-000000.tar").is_file()
 
 
 def pictures_below(folder: Path) -> list[str]:

@@ -21,6 +21,7 @@ from cliplib import config
 from cliplib.folders import (
     PICTURE_SUFFIXES,
     files_below,
+    has_shards,
     is_picture,
     pictures_below,
     pictures_folder,
@@ -149,6 +150,10 @@ def require_layout(folder: Path) -> None:
     remedy = "Is the path right, or does a folder inside it hold the data?"
     if missing[0] != folder:
         remedy += " Any folder of pictures can be made one: python -m cliplib.own_report FOLDER"
+    if has_shards(folder):
+        remedy = (
+            "It holds shards, which only training reads: name the folder that they were made from."
+        )
     if folder == config.data_folder("picturebook"):
         remedy = "`python -m cliplib.data picturebook` draws it."
     if folder == config.data_folder("flickr8k"):

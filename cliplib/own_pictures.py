@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cliplib.config import PROFILES, Profile, data_folder, data_root
 from cliplib.data import ensure
-from cliplib.folders import PLACE, is_data_set, pictures_below, pictures_folder
+from cliplib.folders import PLACE, has_shards, is_data_set, pictures_below, pictures_folder
 from cliplib.layout import HEADER, load_pairs, read_captions, read_splits, split_names
 from cliplib.looks import look_at
 from cliplib.own_tables import (
@@ -30,6 +30,7 @@ from cliplib.own_tables import (
     read_table,
 )
 from cliplib.pictures import DataError, summarise
+from cliplib.shards import count_pictures
 from cliplib.splits import draw_splits, write_lists
 from cliplib.storage import digest, files_digest, write_json
 
@@ -208,7 +209,10 @@ def profile_for(profile: Profile, data_set: Path) -> Profile:
     that changes the batch size, a sentence is printed.
     Raises: DataError when the data set has fewer than four pictures to train on.
     """
-    pictures = len(load_pairs(data_set, "train").images)
+    if has_shards(data_set):
+        pictures = count_pictures(data_set, "train")
+    else:
+        pictures = len(load_pairs(data_set, "train").images)
     if pictures < FEWEST:
         raise DataError(f"{data_set} has {pictures} pictures to train on; the least is {FEWEST}.")
     pairs = batch_for(profile, pictures)
@@ -228,10 +232,16 @@ def batch_for(profile: Profile, pictures: int) -> int:
 
 
 def own_data(data: str, table: Path | None = None, skip_bad: bool = False) -> Path:
-    """The data set that a command's --data means: "picturebook", "flickr8k" or a folder.
+    """The data set that a command's --data means: "picturebook", "flickr8k", a folder or shards.
 
     Raises: DataError as `make_data_set` and `data.ensure`.
     """
     if data in {profile.data for profile in PROFILES.values()}:
+        return ensure(data)
+    if has_shards(Path(data)):
+        if table is not None:
+            raise DataError(
+                f"{data} holds shards, with their captions: --table has no place there."
+            )
         return ensure(data)
     return make_data_set(Path(data), table, skip_bad)

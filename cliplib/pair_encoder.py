@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cliplib.augment import vary
 from cliplib.config import Profile
-from cliplib.data import Pairs, TokenTable
+from cliplib.data import Pairs, TokenTable, epoch_batches
 from cliplib.features import PICTURES_AT_ONCE, FeatureTable
 from cliplib.model import CLIP
 from cliplib.precision import MixedPrecision
@@ -29,6 +29,11 @@ class Split:
     pairs: Pairs
     images: PictureStore | FeatureTable
     texts: TokenTable | FeatureTable
+
+    def plan(self, profile: Profile, epoch: int) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+        """An epoch's batches: rows of pictures (B,) and of their captions (C, B)."""
+        p = profile
+        return epoch_batches(self.pairs, p.batch_size, p.captions_per_step, p.seed, epoch)
 
 
 class PairEncoder(nn.Module):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +63,8 @@ class ImageTransform:
                 f"they are {self.mean!r} and {self.std!r}."
             )
 
-    def load(self, path: Path) -> np.ndarray:
-        """The picture's pixels, RGB.
+    def load(self, path: Path | BytesIO) -> np.ndarray:
+        """The picture's pixels, RGB; of a file, or of what a file held.
 
         Shapes: (size, size, 3) uint8. Raises: DataError naming the file when it cannot be decoded.
         """
@@ -104,7 +105,7 @@ class ImageTransform:
         return np.tile(scale, pixels).astype(np.float32), np.tile(shift, pixels).astype(np.float32)
 
 
-def open_rgb(path: Path, shorter: int) -> Image.Image:
+def open_rgb(path: Path | BytesIO, shorter: int) -> Image.Image:
     """The picture upright and in RGB, transparent parts on white.
 
     A large JPEG is reduced by 2, 4 or 8 while it is decoded, its shorter side never below `shorter`

@@ -27,11 +27,11 @@ from cliplib.config import (
     run_folder,
     shipped_checkpoint,
 )
-from cliplib.data import ensure, load_pairs
+from cliplib.data import ensure
 from cliplib.encoders import CaptionTokenizer, hub_tokenizer, train_tokenizer
 from cliplib.evaluate import embed_split, measure_split, measure_threshold, prepare_split, truth_of
 from cliplib.finetune import FREEZE, RATES, continue_from, freeze, start_of
-from cliplib.fitting import TimeIsUp, fit, fit_to_memory, train_heads
+from cliplib.fitting import TimeIsUp, fit, fit_to_memory, train_heads, training_captions
 from cliplib.hub import weights_used
 from cliplib.model import CLIP, build_clip
 from cliplib.own_pictures import own_data, profile_for
@@ -99,7 +99,7 @@ def begin(
         if profile.start:
             model, tokenizer = start_of(profile)
         else:
-            tokenizer = make_tokenizer(profile, load_pairs(folder, "train").captions)
+            tokenizer = make_tokenizer(profile, training_captions(folder))
             model = build_clip(profile)
     if profile.head_epochs and heads_first:
         train_heads(profile, model, tokenizer, folder, progress)
@@ -189,7 +189,7 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data",
         metavar="FOLDER",
-        help="your own folder of pictures, or picturebook, flickr8k; default: the profile's",
+        help="your own folder of pictures or shards, or picturebook, flickr8k; default: profile's",
     )
     parser.add_argument("--table", type=Path, help="captions for --data: .csv or .xlsx")
     parser.add_argument(

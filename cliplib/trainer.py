@@ -18,7 +18,6 @@ from tqdm.auto import tqdm
 
 from cliplib.checkpoint import HISTORY, load_weights, save_run, trained_tensors
 from cliplib.config import Profile
-from cliplib.data import epoch_batches
 from cliplib.encoders import CaptionTokenizer, pick_device
 from cliplib.loss import contrastive_loss, loss_floor
 from cliplib.memory import ran_out_of_memory
@@ -30,6 +29,7 @@ from cliplib.precision import MixedPrecision, pick_precision
 from cliplib.processes import gather, rank, share_gradients, wait_for_all
 from cliplib.retrieval import embed_images, recalls, to_device
 from cliplib.storage import read_tensors, write_tensors, write_text
+from cliplib.streaming import StreamedSplit
 
 STATE = "training_state.safetensors"
 STEPS_A_ROW = 10  # of the history
@@ -61,16 +61,14 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 class Trainer:
     """Everything that a training step changes, and nothing else: so it can be saved and resumed."""
 
-    def __init__(self, profile: Profile, model: CLIP, train: Split) -> None:
+    def __init__(self, profile: Profile, model: CLIP, train: Split | StreamedSplit) -> None:
         self.profile = profile
         self.device = pick_device()
         self.model = model.to(self.device, memory_format=torch.channels_last)
         if profile.gradient_checkpointing:
             checkpoint_activations(self.model)
         self.train = train
-        # an epoch's batches: rows of pictures (B,) and of their captions (C, B)
-        p = profile
-        self.plan = partial(epoch_batches, train.pairs, p.batch_size, p.captions_per_step, p.seed)
+        self.plan = partial(train.plan, profile)  # an epoch's batches
         self.steps_an_epoch = len(self.plan(0))
         self._begin_optimizing()
         self.epoch = 0  # the next one to run

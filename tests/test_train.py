@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cliplib import config, evaluate, picturebook, train, trainer
+from cliplib import config, evaluate, fitting, picturebook, train, trainer
 from cliplib.checkpoint import Run, load_run
 from cliplib.config import (
     LAPTOP,
@@ -139,7 +139,7 @@ def test_a_size_that_does_not_fit_the_patches_is_told(
 
 def test_no_test_leaves_the_test_split_unread(tmp_path: Path, monkeypatch) -> None:
     read = []
-    for module in (train, evaluate):
+    for module in (fitting, evaluate):
         monkeypatch.setattr(
             module,
             "load_pairs",
