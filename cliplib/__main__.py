@@ -4,6 +4,7 @@ COMMANDS = """Commands of cliplib; each explains itself with --help:
 
   python -m cliplib.data      draws the picture book, or checks a data set
                               python -m cliplib.data picturebook
+                              python -m cliplib.data shard picturebook --out SHARDS
   python -m cliplib.train     trains a model
                               python -m cliplib.train --profile quick
                               python -m cliplib.train --data MY-PICTURES
