@@ -159,11 +159,3 @@ def to_device(tokens: Tokens | Tensor, device: torch.device) -> Tokens | Tensor:
 
 def _batches(count: int, at_once: int = 256) -> list[np.ndarray]:
     return [np.arange(start, min(start + at_once, count)) for start in range(0, count, at_once)]
-
-
-def closest(query: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k rows of a gallery with the largest cosine to the query, best first: scores and rows.
-
-    Shapes: (E,) and (N, E) unit vectors in, two of (min(k, N),) out.
-    """
-    return torch.topk(gallery @ query, min(k, len(gallery)))

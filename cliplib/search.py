@@ -24,8 +24,9 @@ from cliplib.features import FeatureTable, caption_features
 from cliplib.gallery import Answer, Gallery, find_gallery, table
 from cliplib.index import PART, index_pictures
 from cliplib.model import CLIP
+from cliplib.nearest import closest
 from cliplib.pictures import DataError, open_rgb, summarise
-from cliplib.retrieval import closest, embed_images, embed_texts
+from cliplib.retrieval import embed_images, embed_texts
 from cliplib.theirs import load_theirs
 
 

@@ -92,6 +92,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "theirs",
         "features",
         "index",
+        "nearest",
         "retrieval",
         "threshold",
         "plots",

@@ -11,7 +11,6 @@ from cliplib.retrieval import (
     RECALL_AT,
     ceiling_recalls,
     chance_recalls,
-    closest,
     first_answer_true,
     image_to_text_ranks,
     measure,
@@ -201,11 +200,3 @@ def test_measure_adds_what_only_a_known_truth_allows() -> None:
     assert full["t2i_r5_ceiling"] == ceiling["t2i_r5"] < 1
     assert full["t2i_r5_of_ceiling"] == plain["t2i_r5"] / ceiling["t2i_r5"]
     assert full["first_answer_true"] == first_answer_true((texts @ images.T).numpy(), TRUTH)
-
-
-def test_closest_gives_the_best_rows_in_order() -> None:
-    gallery = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
-    scores, rows = closest(torch.tensor([0.0, 1.0]), gallery, 2)
-    assert rows.tolist() == [2, 1]
-    assert scores.tolist() == pytest.approx([1.0, 0.8])
-    assert len(closest(torch.tensor([0.0, 1.0]), gallery, 9)[0]) == 3

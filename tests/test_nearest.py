@@ -1,0 +1,171 @@
+"""The closest rows, block by block, against a plain sort of the whole matrix and against faiss."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cliplib import nearest
+from cliplib.nearest import BLOCK, BLOCKS_OF_ONE, GROUP, closest
+
+SIZES = [1, GROUP - 1, GROUP + 1, BLOCK, 2 * BLOCK + 7, BLOCK * BLOCKS_OF_ONE + 33]
+
+
+def rows(count: int, width: int = 16, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(count, width, generator=generator), dim=1)
+
+
+def steps(count: int, width: int = 4, seed: int = 0) -> Tensor:
+    """Rows of few small whole numbers: their products are exact, and many are equal."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-2, 3, (count, width), generator=generator).float()
+
+
+def plain(queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Sorts the whole matrix, of float64; equal scores stay in the order of their rows."""
+    scores = queries.double() @ gallery.double().T  # (Q, N)
+    order = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
+    return scores.gather(1, order), order
+
+
+def expect_equal(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
+    torch.testing.assert_close(found[0].double(), expected[0], rtol=0, atol=1e-5)
+    assert torch.equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("k", [1, 10, 100])
+@pytest.mark.parametrize("queries", [1, 2, 37])
+@pytest.mark.parametrize("count", SIZES)
+def test_equals_a_sort_of_the_whole_matrix(count: int, queries: int, k: int) -> None:
+    asked, gallery = rows(queries, seed=1), rows(count, seed=2)
+    expect_equal(closest(asked, gallery, k), plain(asked, gallery, k))
+
+
+def test_one_query_is_a_vector_and_its_answers_too() -> None:
+    gallery = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    scores, found = closest(torch.tensor([0.0, 1.0]), gallery, 2)
+    assert found.tolist() == [2, 1] and scores.tolist() == pytest.approx([1.0, 0.8])
+    assert len(closest(torch.tensor([0.0, 1.0]), gallery, 9)[0]) == 3
+    assert closest(torch.empty(0, 2), gallery, 2)[1].shape == (0, 2)
+    assert closest(torch.ones(3, 2), gallery[:0], 2)[1].shape == (3, 0)
+
+
+@pytest.mark.parametrize("queries", [1, 5])
+@pytest.mark.parametrize("k", [1, 10, 700])
+def test_of_equal_scores_the_row_further_up_comes_first(queries: int, k: int) -> None:
+    asked, gallery = steps(queries, seed=1), steps(17 * BLOCK + 5)
+    expect_equal(closest(asked, gallery, k), plain(asked, gallery, k))
+    same = torch.ones(3 * BLOCK, 4)
+    assert closest(torch.ones(queries, 4), same, k)[1].tolist() == [list(range(k))] * queries
+
+
+@pytest.mark.parametrize("best", ["last", "first"])
+def test_a_gallery_sorted_by_score_is_searched_as_any_other(best: str) -> None:
+    """Where the best come last, each block is better than all before it."""
+    gallery = torch.linspace(0, 1, 5 * BLOCK + 1)[:, None] * torch.ones(1, 2)
+    gallery = gallery if best == "last" else gallery.flip(0)
+    asked = torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.5, 0.5]])
+    expect_equal(closest(asked, gallery, 12), plain(asked, gallery, 12))
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+def test_a_row_of_no_numbers_is_told(queries: int) -> None:
+    gallery = torch.full((5, 4), float("nan"))
+    with pytest.raises(ValueError, match="cosines are not finite"):
+        closest(rows(queries, 4), gallery, 2)
+
+
+def test_more_queries_than_one_reading_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "QUERIES", 3)
+    asked, gallery = rows(7, seed=1), rows(100)
+    expect_equal(closest(asked, gallery, 4), plain(asked, gallery, 4))
+
+
+@pytest.mark.parametrize("queries", [1, 4])
+def test_a_half_precision_gallery_is_multiplied_in_float32(queries: int) -> None:
+    asked, gallery = rows(queries, 64, seed=1), rows(BLOCK * BLOCKS_OF_ONE + 9, 64).half()
+    expect_equal(closest(asked, gallery, 10), plain(asked, gallery, 10))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_table_on_disk_is_mapped_and_left_as_it_is(tmp_path: Path, dtype: type) -> None:
+    gallery = rows(3 * BLOCK + 1)
+    np.save(tmp_path / "table.npy", gallery.numpy().astype(dtype))
+    before = (tmp_path / "table.npy").read_bytes()
+    (tmp_path / "table.npy").chmod(0o444)
+    mapped = torch.from_numpy(np.load(tmp_path / "table.npy", mmap_mode="c"))
+    asked = rows(5, seed=1)
+    expect_equal(closest(asked, mapped, 10), plain(asked, mapped, 10))
+    assert (tmp_path / "table.npy").read_bytes() == before
+
+
+@pytest.mark.parametrize("queries", [1, 50])
+def test_equals_faiss(queries: int) -> None:
+    asked, gallery = rows(queries, 512, seed=1), rows(20_000, 512)
+    other = faiss.IndexFlatIP(512)
+    other.add(gallery.numpy())
+    scores, found = other.search(asked.numpy(), 10)
+    expect_equal(closest(asked, gallery, 10), (torch.tensor(scores).double(), torch.tensor(found)))
+
+
+@pytest.mark.parametrize(
+    ("queries", "gallery", "k", "told"),
+    [
+        ((2, 3), (5, 4), 1, r"not \(2, 3\) and \(5, 4\)"),
+        ((1, 2, 4), (5, 4), 1, r"not \(1, 2, 4\)"),
+        ((4,), (4,), 1, r"the gallery \(N, E\)"),
+        ((4,), (5, 4), 0, "at least 1, not 0"),
+    ],
+)
+def test_what_does_not_fit_is_told(
+    queries: tuple[int, ...], gallery: tuple[int, ...], k: int, told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        closest(torch.ones(queries), torch.ones(gallery), k)
+
+
+# VmHWM, since a process that was started by a large one inherits that one's ru_maxrss
+PEAK = """
+import torch
+from cliplib.nearest import closest
+
+def plain(queries, gallery, k):
+    return torch.topk(queries @ gallery.float().T, k)
+
+def most():
+    told = open("/proc/self/status").read()
+    return int(told.split("VmHWM:")[1].split()[0]) / 1000
+
+random = torch.Generator().manual_seed(0)
+gallery = torch.randn(100_000, 512, generator=random).to(torch.DTYPE)
+queries = torch.randn(100, 512, generator=random)
+open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here on
+FORM(queries[:3], gallery[:3000], 3)
+before = most()
+FORM(queries, gallery, 10)
+FORM(queries[0], gallery, 10)
+print(most() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Peak memory is read from Linux's /proc.")
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_memory_does_not_grow_with_the_gallery(dtype: str) -> None:
+    """100,000 rows have 205 MB in float32, their scores for 100 queries 40 MB."""
+    found = {}
+    for form in ("closest", "plain"):
+        program = PEAK.replace("FORM", form).replace("DTYPE", dtype)
+        ran = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        )
+        found[form] = float(ran.stdout)
+    assert found["closest"] < 20 and found["plain"] > 39, found
