@@ -102,6 +102,7 @@ def test_no_module_is_too_long_and_imports_point_one_way() -> None:
         "plots_inside",
         "plots_own",
         "plots_clinic",
+        "plots_scale",
         "zeroshot",
         "probe",
         "regions",

@@ -109,6 +109,19 @@ def found(model: CLIP, split: Split) -> dict[str, float]:
     return recalls((texts @ images.T).numpy(), split.pairs.caption_image)
 
 
+def fresh_heads(model: CLIP) -> CLIP:
+    """Heads and logit scale newly drawn, over the same encoders."""
+    new = copy.copy(model)
+    new._modules = dict(model._modules)
+    for name in ("image_projection", "text_projection"):
+        old = getattr(model, name)
+        new._modules[name] = torch.nn.Linear(old.in_features, old.out_features, bias=False)
+    new._parameters = {
+        "log_logit_scale": torch.nn.Parameter(torch.tensor(np.log(1 / 0.07)).float())
+    }
+    return new
+
+
 # ---- how many pairs?
 
 
@@ -148,17 +161,7 @@ def curve(data: str, encoders: str) -> None:
 
         def begin() -> CLIP:
             """Heads freshly drawn over the same encoders, or everything."""
-            if not laptop:
-                return build_clip(profile)
-            new = copy.copy(model)
-            new._modules = dict(model._modules)
-            for name in ("image_projection", "text_projection"):
-                old = getattr(model, name)
-                new._modules[name] = torch.nn.Linear(old.in_features, old.out_features, bias=False)
-            new._parameters = {
-                "log_logit_scale": torch.nn.Parameter(torch.tensor(np.log(1 / 0.07)).float())
-            }
-            return new
+            return fresh_heads(model) if laptop else build_clip(profile)
 
         choices = FEW_STEPS if not laptop else FEW if pictures < 500 else STEPS
         tried = {steps: float(measure(steps, 0, "val")["t2i_r10"]) for steps in choices}
