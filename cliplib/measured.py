@@ -15,7 +15,7 @@ MEASURED = COURSE / "data" / "measured"
 
 
 def table(name: str, folder: Path = MEASURED) -> pd.DataFrame:
-    """The rows of one file there: "learning_curve" or "forgetting"; README says how each was made.
+    """The rows of a file there: "learning_curve", "forgetting", "batch_size"; data/README tells how.
 
     Raises: FileNotFoundError when there is no such file.
     """
