@@ -193,7 +193,7 @@ def _taken(yours: Yours, size: int, drop: float = 0.0) -> tuple[ToyEncoder, Tens
     encoder = ToyEncoder(drop)
     torch.manual_seed(11)
     loss = yours(encoder, pictures, loss_of, size)
-    return encoder, torch.as_tensor(float(loss))
+    return encoder, torch.as_tensor(loss).detach()
 
 
 def _whole(size: int = PAIRS, drop: float = 0.0) -> tuple[Tensor, Tensor]:
