@@ -41,7 +41,7 @@ from cliplib.train import make_tokenizer
 from cliplib.trainer import Split, Trainer
 
 SIZES = (50, 100, 200, 500, 1000, 2000, 4000, 6000, 8000)  # training pictures
-MOST = {"flickr8k": 6000, "picturebook": 8000}  # frozen encoders run over so many
+MOST = {"flickr8k": 6000, "picturebook": 2000}  # frozen encoders run over so many
 SEEDS = range(3)
 FEW, STEPS = (30, 100, 300), (100, 300, 1000)  # to choose from, below 500 pictures and above
 FEW_SIZES, FEW_STEPS = (200, 1000, 4000, 8000), (300, 1000)  # from scratch
