@@ -3,8 +3,8 @@
 The gallery is read a block of rows at a time, so it may lie on disk as a memory-mapped table. Of a
 block's scores only the maximum of each small group of rows is looked at first: a group whose
 maximum is not above the k-th best score so far holds no answer, and soon nearly none does.
-NumPy multiplies: on an AMD core its product was a tenth faster than PyTorch's for 1,000 queries,
-and twice as fast for one.
+NumPy multiplies: a block by 1,000 queries takes it as long as PyTorch (5.0 ms on two cores), and
+one query among 200,000 rows of 512 took 15 ms here, PyTorch's product and topk 36.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def closest(queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Of rows with the same score the one further up comes first. Products are of float32, whatever
     the gallery is kept in: float16 halves what is read, and keeps 99.9 % of the true top 10 among a
     million random vectors of 512 numbers (200 queries; scores to 5e-5).
-    Extra memory is about 20 MB, however many rows there are.
+    Extra memory stays below 20 MB, however many rows there are.
 
     Shapes: queries (E,) or (Q, E), gallery (N, E) unit vectors in float32 or float16; two of
     (min(k, N),) or (Q, min(k, N)) out.

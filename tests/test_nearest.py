@@ -133,27 +133,25 @@ def test_what_does_not_fit_is_told(
         closest(torch.ones(queries), torch.ones(gallery), k)
 
 
-# VmHWM, since a process that was started by a large one inherits that one's ru_maxrss
 PEAK = """
 import torch
+from cliplib.memory import peak_memory
 from cliplib.nearest import closest
+
+CPU = torch.device("cpu")
 
 def plain(queries, gallery, k):
     return torch.topk(queries @ gallery.float().T, k)
-
-def most():
-    told = open("/proc/self/status").read()
-    return int(told.split("VmHWM:")[1].split()[0]) / 1000
 
 random = torch.Generator().manual_seed(0)
 gallery = torch.randn(100_000, 512, generator=random).to(torch.DTYPE)
 queries = torch.randn(100, 512, generator=random)
 open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here on
 FORM(queries[:3], gallery[:3000], 3)
-before = most()
+before = peak_memory(CPU)
 FORM(queries, gallery, 10)
 FORM(queries[0], gallery, 10)
-print(most() - before)
+print((peak_memory(CPU) - before) / 1e6)
 """
 
 

@@ -21,15 +21,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
-from few_pairs import MOST, Table, found, fresh_heads, trained
+from few_pairs import Table, found, fresh_heads, lay_out, trained
 
 from cliplib.config import LAPTOP, QUICK, Profile
-from cliplib.data import ensure, load_pairs
-from cliplib.evaluate import prepare_split
-from cliplib.features import image_inputs, text_inputs
-from cliplib.fewer import some_pictures
 from cliplib.model import CLIP, build_clip
-from cliplib.train import make_tokenizer
 from cliplib.trainer import Split
 
 COLUMNS = ("data", "encoders", "equal", "batch", "rate", "seed", "steps", "pictures", "split",
@@ -68,26 +63,12 @@ class Bench:
     begin: Callable[[], CLIP]
 
 
-def lay_out(data: str, encoders: str) -> Bench:
+def set_up(data: str, encoders: str) -> Bench:
     laptop = encoders == "laptop"
     profile = replace(LAPTOP if laptop else QUICK, data=data, captions_per_step=1)
-    folder = ensure(data)
-    pairs = load_pairs(folder, "train")
-    tokenizer = make_tokenizer(profile, pairs.captions)
-    torch.manual_seed(0)
-    model = build_clip(profile)
-    if laptop:
-        pairs, _ = some_pictures(pairs, range(min(MOST[data], len(pairs.images))))
-    train = Split(
-        pairs,
-        image_inputs(profile, model.image_encoder, pairs.paths()),
-        text_inputs(profile, model.text_encoder, pairs.captions, tokenizer),
-    )
-    val, test = (
-        prepare_split(profile, model, tokenizer, folder, split) for split in ("val", "test")
-    )
+    model, splits = lay_out(profile)
     begin = (lambda: fresh_heads(model)) if laptop else (lambda: build_clip(profile))
-    return Bench(profile, train, val, test, begin)
+    return Bench(profile, **splits, begin=begin)
 
 
 def with_rate(profile: Profile, batch: int, step: int) -> Profile:
@@ -110,7 +91,7 @@ def best_rate(quality: Callable[[int], float]) -> int:
 
 def measure(data: str, encoders: str, batches: list[int], equals: list[str]) -> None:
     table = Table("batch_size.csv", COLUMNS, KEYS)
-    bench, series = lay_out(data, encoders), SERIES[data, encoders]
+    bench, series = set_up(data, encoders), SERIES[data, encoders]
     pictures = len(bench.train.pairs.images)
     for batch in batches or series.batches:
         for equal in equals:

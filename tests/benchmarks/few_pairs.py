@@ -122,6 +122,26 @@ def fresh_heads(model: CLIP) -> CLIP:
     return new
 
 
+def lay_out(profile: Profile) -> tuple[CLIP, dict[str, Split]]:
+    """A profile's untrained model, and its splits; pretrained encoders run over MOST pictures."""
+    folder = ensure(profile.data)
+    pairs = load_pairs(folder, "train")
+    tokenizer = make_tokenizer(profile, pairs.captions)
+    torch.manual_seed(0)
+    model = build_clip(profile)
+    if profile.image_pretrained:
+        pairs, _ = some_pictures(pairs, range(min(MOST[profile.data], len(pairs.images))))
+    train = Split(
+        pairs,
+        image_inputs(profile, model.image_encoder, pairs.paths()),
+        text_inputs(profile, model.text_encoder, pairs.captions, tokenizer),
+    )
+    others = {
+        split: prepare_split(profile, model, tokenizer, folder, split) for split in ("val", "test")
+    }
+    return model, {"train": train, **others}
+
+
 # ---- how many pairs?
 
 
@@ -129,21 +149,8 @@ def curve(data: str, encoders: str) -> None:
     table = Table("learning_curve.csv", CURVE, ("pictures", "seed", "steps"))
     laptop = encoders == "laptop"
     profile = replace(LAPTOP if laptop else QUICK, data=data)
-    folder = ensure(data)
-    tokenizer = make_tokenizer(profile, load_pairs(folder, "train").captions)
-    torch.manual_seed(0)
-    model = build_clip(profile)
-    val, test = (
-        prepare_split(profile, model, tokenizer, folder, split) for split in ("val", "test")
-    )
-    pairs = load_pairs(folder, "train")
-    if laptop:
-        pairs, _ = some_pictures(pairs, range(min(MOST[data], len(pairs.images))))
-    train = Split(
-        pairs,
-        image_inputs(profile, model.image_encoder, pairs.paths()),
-        text_inputs(profile, model.text_encoder, pairs.captions, tokenizer),
-    )
+    model, splits = lay_out(profile)
+    train, val, test = (splits[split] for split in ("train", "val", "test"))
     sizes = [n for n in (SIZES if laptop else FEW_SIZES) if n <= len(train.pairs.images)]
     for pictures in sizes:
         about = {"data": data, "encoders": encoders, "pictures": pictures}

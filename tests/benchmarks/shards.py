@@ -30,9 +30,10 @@ from torch import Tensor
 from cliplib.config import QUICK
 from cliplib.data import TokenTable, ensure, load_pairs
 from cliplib.encoders import CaptionTokenizer, train_tokenizer
+from cliplib.memory import peak_memory
 from cliplib.pictures import WORKERS, ImageTransform
 from cliplib.shards import write_shards
-from cliplib.store import PictureStore
+from cliplib.store import CPU, PictureStore
 from cliplib.streaming import StreamedSplit, Window
 
 ROUNDS = 5
@@ -76,18 +77,13 @@ def speed(epoch: Iterator[tuple[Tensor, object]]) -> tuple[float, float]:
     return count / (time.perf_counter() - started), (time.process_time() - busy) / count * 1e6
 
 
-def peak() -> float:
-    """This process's own peak memory, in MB; Linux."""
-    told = Path("/proc/self/status").read_text()
-    return int(told.split("VmHWM:")[1].split()[0]) / 1000
-
-
 def print_memory(name: str, folder: Path, size: int) -> None:
     """In a fresh process: what an epoch takes beside what is imported."""
     transform, words = prepare(size)
-    before = peak()
+    before = peak_memory(CPU) / 1e6
     speed(next(SOURCES[name](folder, transform, words)))
-    print(f"{name:8} {peak() - before:8.1f} MB for an epoch, beside {before:,.0f} MB of imports")
+    extra = peak_memory(CPU) / 1e6 - before
+    print(f"{name:8} {extra:8.1f} MB for an epoch, beside {before:,.0f} MB of imports")
 
 
 def prepare(size: int) -> tuple[ImageTransform, CaptionTokenizer]:
