@@ -9,6 +9,11 @@ from pathlib import Path
 
 COURSE = Path(__file__).resolve().parent.parent
 PRECISIONS = ("float32", "bfloat16", "float16")
+CHOICES = {
+    "image_output": ("features", "logits"),
+    "optimizer": ("adamw", "muon"),
+    "precision": ("auto", *PRECISIONS),
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Profile:
     clip_norm: float
     seed: int = 0
 
+    optimizer: str = "adamw"  # or "muon", for encoders from scratch
     image_revision: str = ""  # of the hub's repository; "" is what it has newest
     text_revision: str = ""
     image_layers_frozen: int = 0  # of an image encoder that learns: its first ones stay
@@ -63,10 +69,8 @@ class Profile:
     own_encoders: bool = False  # that run had trained its encoders: they are saved, frozen or not
 
     def __post_init__(self) -> None:
-        _require(
-            self.image_output in ("features", "logits"), self, "image_output",
-            "'features' or 'logits'",
-        )  # fmt: skip
+        for field, choices in CHOICES.items():
+            _require(getattr(self, field) in choices, self, field, " or ".join(map(repr, choices)))
         for encoder in ("image", "text"):
             known = getattr(self, f"{encoder}_pretrained") or self.own_encoders
             _require(
@@ -97,12 +101,6 @@ class Profile:
             "vocabulary_size",
         ):
             _require(getattr(self, field) >= 1, self, field, "at least 1")
-        _require(
-            self.precision in ("auto", *PRECISIONS),
-            self,
-            "precision",
-            f"'auto' or one of {', '.join(PRECISIONS)}",
-        )
         _require(0 < self.image_part <= 1, self, "image_part", "a share above 0, at most 1")
         for field in ("head_epochs", "image_layers_frozen", "chunk_size"):
             _require(getattr(self, field) >= 0, self, field, "at least 0")
@@ -148,7 +146,7 @@ QUICK = Profile(
     max_tokens=40,
     embed_dim=128,
     head_dropout=0.0,
-    epochs=18,
+    epochs=8,
     batch_size=128,
     captions_per_step=2,
     image_lr=2e-3,
@@ -157,6 +155,7 @@ QUICK = Profile(
     weight_decay=0.05,
     warmup=0.1,
     clip_norm=1.0,
+    optimizer="muon",
 )
 
 LAPTOP = Profile(

@@ -20,7 +20,7 @@ import transformers
 import cliplib
 from cliplib.checkpoint import METRICS, Run, UntrainedProfile, find_run, load_profile, load_run
 from cliplib.config import (
-    PRECISIONS,
+    CHOICES,
     PROFILES,
     Profile,
     get_profile,
@@ -216,7 +216,7 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--chunk-size", type=int,
         help="pairs encoded at a time: a large batch in the memory of a small one, more time",
     )  # fmt: skip
-    parser.add_argument("--precision", choices=("auto", *PRECISIONS), help="default: the profile's")
+    parser.add_argument("--precision", choices=CHOICES["precision"], help="default: the profile's")
     parser.add_argument(
         "--max-minutes", type=float, default=math.inf,
         help="stop after the last epoch that ends within so many minutes; --resume goes on",

@@ -283,7 +283,8 @@ def test_an_interrupted_command_says_how_to_go_on(
 
 def test_norms_biases_and_scale_never_decay_and_groups_have_their_own_rates() -> None:
     model = train.build_clip(TINY)
-    profile: Profile = replace(TINY, image_lr=1e-3, text_lr=2e-3, head_lr=3e-3)
+    rates = {"image_lr": 1e-3, "text_lr": 2e-3, "head_lr": 3e-3}
+    profile: Profile = replace(TINY, optimizer="adamw", **rates)
     groups = make_optimizer(model, profile).param_groups
     settings = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
     for name, parameter in model.named_parameters():
