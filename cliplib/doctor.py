@@ -27,7 +27,7 @@ MEMORY_GB = (1.0, 2.0)  # below the first training fails, below the second it ma
 DISK_GB = (0.5, 4.0)  # the picture book and a run; Flickr8k as archive and as files
 MARKS = {"ok": "[ok]  ", "note": "[note]", "stop": "[stop]"}
 SLOW = 600  # seconds of training from which on a class would wait
-FEWER_EPOCHS = 6  # of the 18; README says what they reach
+FEWER_EPOCHS = 3  # of the 8; README says what they reach
 LINE = ("Python", "device", "memory", "disk", "training")  # what a room's line has of each computer
 BEGIN = 20  # column at which a finding's text stands
 

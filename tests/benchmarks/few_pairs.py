@@ -41,7 +41,6 @@ from cliplib.train import make_tokenizer
 from cliplib.trainer import Split, Trainer
 
 SIZES = (50, 100, 200, 500, 1000, 2000, 4000, 6000, 8000)  # training pictures
-MOST = {"flickr8k": 6000, "picturebook": 2000}  # frozen encoders run over so many
 SEEDS = range(3)
 FEW, STEPS = (30, 100, 300), (100, 300, 1000)  # to choose from, below 500 pictures and above
 FEW_SIZES, FEW_STEPS = (200, 1000, 4000, 8000), (300, 1000)  # from scratch
@@ -123,14 +122,12 @@ def fresh_heads(model: CLIP) -> CLIP:
 
 
 def lay_out(profile: Profile) -> tuple[CLIP, dict[str, Split]]:
-    """A profile's untrained model, and its splits; pretrained encoders run over MOST pictures."""
+    """A profile's untrained model, and its splits."""
     folder = ensure(profile.data)
     pairs = load_pairs(folder, "train")
     tokenizer = make_tokenizer(profile, pairs.captions)
     torch.manual_seed(0)
     model = build_clip(profile)
-    if profile.image_pretrained:
-        pairs, _ = some_pictures(pairs, range(min(MOST[profile.data], len(pairs.images))))
     train = Split(
         pairs,
         image_inputs(profile, model.image_encoder, pairs.paths()),
