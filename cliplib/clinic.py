@@ -213,7 +213,7 @@ def first_sign(chart: Chart) -> str:
         return "starts wrong"
     if chart.losses[-1] > 0.9 * log_b:
         return "stays at a guess"
-    if chart.recall_1 < 3 / chart.gallery:
+    if chart.recall_1 < 10 / chart.gallery:
         return "wrong pairs"
     if chart.claimed > 1.15 * chart.recall_1:
         return "counted wrongly"

@@ -45,7 +45,8 @@ def learning_curve(
     )  # fmt: skip
     sizes = sorted({size for rows in groups.values() for size in rows.pictures})
     axes.set_xscale("log")
-    axes.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=9)
+    named = [size for before, size in zip([0, *sizes], sizes, strict=False) if size > 1.4 * before]
+    axes.set_xticks(sizes, [f"{size:,}" if size in named else "" for size in sizes], fontsize=9)
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.minorticks_off()
     axes.set(

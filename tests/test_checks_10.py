@@ -104,7 +104,7 @@ def look(chart: Chart, *left_out: str, start: float = 1.5, end: float = 0.9) -> 
         "nothing moves": chart.moved < 1e-6,
         "starts wrong": chart.losses[0] > start * log_b,
         "stays at a guess": chart.losses[-1] > end * log_b,
-        "wrong pairs": chart.recall_1 < 3 / chart.gallery,
+        "wrong pairs": chart.recall_1 < 10 / chart.gallery,
         "counted wrongly": chart.claimed > 1.15 * chart.recall_1,
     }
     found = [name for name, shown in signs.items() if shown and name not in left_out]
@@ -117,7 +117,7 @@ WRONG_LOOKS = {
     "before the loss": lambda c: look(c, "nothing moves"),
     "1.5 times log B": lambda c: look(c, "starts wrong"),
     "0.9 times log B": lambda c: look(c, "stays at a guess"),
-    "three times chance": lambda c: look(c, "wrong pairs"),
+    "ten times chance": lambda c: look(c, "wrong pairs"),
     "1.15 times": lambda c: look(c, "counted wrongly"),
     "shares of log B": lambda c: look(
         replace(c, losses=tuple(x / math.log(128) * math.log(max(c.pairs, 2)) for x in c.losses))

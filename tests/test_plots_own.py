@@ -71,3 +71,9 @@ def test_too_few_or_too_many_groups_are_refused(count: int) -> None:
         plots_own.shots(groups, {})
     with pytest.raises(ValueError, match=f"not {count}"):
         plots_own.kept_and_learned({str(n): [] for n in range(count)}, "a", "b")
+
+
+def test_numbers_that_would_run_into_each_other_are_left_out() -> None:
+    rows = CURVE.replace({"pictures": {400: 6000, 100: 8000}})
+    plots_own.learning_curve({"album": rows}, gallery=200)
+    assert [label.get_text() for label in plt.gca().get_xticklabels()] == ["50", "6,000", ""]

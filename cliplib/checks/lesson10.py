@@ -285,7 +285,7 @@ HINTS = {
     "nothing moves": "Does it come before the loss, which is high for this reason?",
     "starts wrong": "Is the first loss held against 1.5 times log B, before the last one?",
     "stays at a guess": "Is the last loss held against 0.9 times log B?",
-    "wrong pairs": "Is recall held against three times chance, 1/gallery, before any claim?",
+    "wrong pairs": "Is recall held against ten times chance, 1/gallery, before any claim?",
     "counted wrongly": "Is the claim held against 1.15 times the recall?",
 }
 
@@ -305,10 +305,10 @@ def _close_to_the_bounds(yours: Yours) -> str:
     for pairs, gallery in ((16, 80), (512, 20_000)):
         log_b = math.log(pairs)
         for losses, recall, claimed in (
-            ((1.4 * log_b, 0.85 * log_b), 4 / gallery, 4.4 / gallery),
+            ((1.4 * log_b, 0.85 * log_b), 12 / gallery, 13.2 / gallery),
             ((1.6 * log_b, 0.1), 0.5, 0.5),
             ((log_b, 0.95 * log_b), 0.5, 0.5),
-            ((log_b, 0.1), 2 / gallery, math.nan),
+            ((log_b, 0.1), 8 / gallery, math.nan),
             ((log_b, 0.1), 0.5, 0.6),
         ):
             chart = Chart(losses, pairs, 0.01, 0.5, recall, 0.9, gallery, claimed)
