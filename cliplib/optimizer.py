@@ -48,10 +48,10 @@ def matrices(model: nn.Module) -> set[str]:
 
 
 class Muon(torch.optim.AdamW):
-    """AdamW, but a matrix's step is its averaged gradient with all singular values near 1.
+    """AdamW, but a matrix's step is its averaged gradient with singular values nearly alike.
 
     So rare directions learn as fast as frequent ones. A convolution is the matrix (out, the rest).
-    The ones of PyTorch and timm compute in bfloat16, which a CPU does hundreds of times slower.
+    PyTorch's and timm's compute in bfloat16, which is slow on a CPU without units for it.
 
     Source: Jordan et al. 2024, Muon (kellerjordan.github.io/posts/muon).
     """
