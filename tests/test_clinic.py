@@ -147,13 +147,13 @@ def test_what_the_lesson_says_of_the_table_is_so() -> None:
     for part in (book, photographs):
         assert all(part[case] < -0.14 for case in (5, 6, 7))
         assert all(part[case] < -0.03 for case in (2, 3, 10, 11, 12))
-        assert part[14] > 0.4 and part[8] > 0.05
+        assert part[14] > 0.3 and part[8] > 0.05
     assert photographs[8] > 0.5 > book[8]
     assert book[4] < -0.4 and -0.04 < photographs[4] < 0
     soft = MEASURED[(MEASURED.data == "photographs") & (MEASURED.case == 4)].mended_recall_1
     assert soft.max() - soft.min() > -photographs[4], "the seeds differ by more"
     assert abs(book[1]) < 0.01 and -0.03 < photographs[1] < -0.015
-    assert -0.02 < book[13] < 0 and photographs[13] < -0.2
+    assert -0.05 < book[13] < 0 and photographs[13] < -0.2
     assert -0.025 < book[9] < 0 and -0.07 < photographs[9] < -0.03
 
 

@@ -319,7 +319,7 @@ def test_a_slow_computer_is_told_which_setting_to_take(
     monkeypatch.setattr(forecast, "twenty_steps", lambda: replace(FINE, training=seconds))
     finding = doctor.training()
     assert finding.level == level
-    assert ("epochs=6" in finding.remedy) == (level == "note")
+    assert ("epochs=3" in finding.remedy) == (level == "note")
 
 
 def test_long_findings_are_wrapped_and_commands_are_not() -> None:

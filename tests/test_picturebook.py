@@ -346,6 +346,8 @@ def test_ctrl_c_is_told_once_and_leaves_nothing(tmp_path: Path) -> None:
     command = subprocess.Popen(
         [sys.executable, "-m", "cliplib.data"], cwd=COURSE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "CLIPLIB_DATA": str(tmp_path)}, start_new_session=True,
+        # what a shell starts in the background has Ctrl-C ignored, and its children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     while command.poll() is None and not list(tmp_path.glob("*/*/Images/*.jpg")):
         time.sleep(0.05)

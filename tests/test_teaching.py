@@ -228,7 +228,7 @@ def test_what_the_page_says_of_every_lesson_is_so() -> None:
     numbers = [rebuild.number(path) for path in rebuild.lessons()]
     assert f"work on today? {' · '.join(numbers)}\n" in section("Feedback form")
     seconds = LESSONS["04_training.ipynb"].metadata["course"]["seconds"]
-    assert 240 <= seconds <= 360, "the page says that lesson 04 runs in about five minutes"
+    assert 180 <= seconds <= 300, "the page says that lesson 04 runs in about four minutes"
 
 
 def test_variables_and_commands_that_the_page_names_are_there() -> None:
