@@ -279,7 +279,7 @@ def test_mine_against_theirs_is_a_table_in_per_cent(pairs: Path) -> None:
         measured = measure_run(run, pairs, "test", progress=False)
         for column in table.columns:
             assert table.loc[name, column] == round(100 * measured[column], 1)
-    assert table.loc["mine", "t2i_r1"] > table.loc["theirs", "t2i_r1"], "trained, and not"
+    assert table.loc["mine"].mean() > table.loc["theirs"].mean(), "trained, and not"
 
 
 @pytest.mark.parametrize("name", [CLIP, SIGLIP])
