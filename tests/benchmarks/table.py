@@ -142,9 +142,10 @@ def loader() -> Iterator[Row]:
 
 def importing() -> Iterator[Row]:
     """Beside the libraries that it stands on, in a fresh process each time."""
-    libraries = "torch, timm, transformers, pandas, matplotlib.pyplot, PIL.Image, tqdm.auto"
+    libraries = "torch, timm, pandas, matplotlib.pyplot, PIL.Image, tqdm.auto, safetensors.torch"
     code = (
-        f"import time, {libraries}\n"
+        f"import time, tokenizers, {libraries}\n"
+        "from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel\n"
         "started = time.perf_counter()\n"
         "import cliplib.train, cliplib.search, cliplib.zeroshot, cliplib.plots\n"
         "print(time.perf_counter() - started)"
