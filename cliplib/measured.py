@@ -15,7 +15,7 @@ MEASURED = COURSE / "data" / "measured"
 
 
 def table(name: str, folder: Path = MEASURED) -> pd.DataFrame:
-    """The rows of a file there: "learning_curve", "forgetting", "batch_size" (data/README.md).
+    """The rows of a file there: "learning_curve", "batch_size", … (data/README.md).
 
     Raises: FileNotFoundError when there is no such file.
     """

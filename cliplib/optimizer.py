@@ -24,19 +24,19 @@ def make_optimizer(model: CLIP, profile: Profile) -> torch.optim.AdamW:
         "text_encoder": 0.0 if profile.text_frozen else profile.text_lr,
     }
     staying = first_layers(model, profile.image_layers_frozen)
-    orthogonal = matrices(model) if profile.optimizer == "muon" else set()
+    by_muon = matrices(model) if profile.optimizer == "muon" else set()
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         rate = 0.0 if name in staying else rates.get(name.split(".")[0], profile.head_lr)
         decay = profile.weight_decay if parameter.ndim >= 2 else 0.0
         parameter.requires_grad_(rate > 0)
         if rate > 0:
-            groups.setdefault((rate, decay, name in orthogonal), []).append(parameter)
+            groups.setdefault((rate, decay, name in by_muon), []).append(parameter)
     made = [
         {"params": p, "lr": rate * (MUON_RATE if muon else 1), "weight_decay": decay, "muon": muon}
         for (rate, decay, muon), p in groups.items()
     ]
-    if profile.optimizer == "muon":
+    if by_muon:
         return Muon(made, betas=BETAS)
     return torch.optim.AdamW(made, betas=BETAS, fused=True)
 

@@ -62,6 +62,7 @@ WRONG = [
     ("clip_norm", -1.0),
     ("image_power", 0.0),
     ("precision", "half"),
+    ("optimizer", "sgd"),
     ("image_layers_frozen", -1),
     ("image_part", 0.0),
     ("image_part", 1.1),

@@ -129,10 +129,9 @@ def training() -> Iterator[Row]:
 def loader() -> Iterator[Row]:
     paths = load_pairs(data_folder("picturebook"), "test").paths()
     encoder = build_clip(QUICK).image_encoder
+    inputs = image_inputs(QUICK, encoder, paths, False)
     rows = [part.numpy() for part in torch.arange(len(paths)).split(QUICK.batch_size)]
     for name in ("decoded for the first time", "from then on"):
-        if name.startswith("decoded"):
-            inputs = image_inputs(QUICK, encoder, paths, False)
         started = time.perf_counter()
         for _ in inputs.batches(rows, CPU):
             pass
