@@ -4,6 +4,8 @@ An index lies in CLIPLIB_DATA/index, in a folder named after what it depends on:
 weights, the transform and the folder of pictures. Its features are a row a picture; a CSV beside
 them says which row is which file. The features' header names that CSV, so one renaming replaces
 both. Parts of the same form lie there while an index is made: so an interrupted one goes on.
+What a model makes of the features lies there too, as memory-mapped tables: so a search among a
+million pictures loads none of their vectors before it looks at them.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from cliplib.storage import digest, read_tensors, write_tensors, write_whole
 from cliplib.store import ahead
 
 PART = 256  # pictures whose features are kept as soon as they are there
-WHOLE, PARTS = "index.safetensors", "parts"
+EMBEDDED_AT_ONCE = 4096  # rows of features that a model takes at a time
+WHOLE, PARTS, MADE = "index.safetensors", "parts", "made"
 
 
 @dataclass(frozen=True, order=True)
@@ -53,11 +56,12 @@ class Indexed:
     """The sound ones among the pictures asked for, in order, and a sentence for each other."""
 
     paths: tuple[Path, ...]  # (N,)
-    features: Tensor  # (N, D)
+    features: Tensor  # (N, D), memory-mapped where these are all pictures of the index in its order
     faults: tuple[str, ...]
+    made: Path  # a folder for what is made of just these rows; it goes when the index changes
 
 
-Rows = dict[Seen, Tensor]  # a file to its features (D,)
+Rows = dict[Seen, tuple[Tensor, int]]  # a file to the table with its features and its row there
 
 
 def index_pictures(
@@ -98,9 +102,46 @@ def index_pictures(
     faults += _embed(new, encoder, transform, device, keep, progress)
     if known.keys() != whole.keys():
         _write(home / WHOLE, known, made_by)
+        shutil.rmtree(home / MADE, ignore_errors=True)
     _tidy(home, known)
     sound = tuple(path for path in paths if files.get(path) in known)
-    return Indexed(sound, _stacked([known[files[path]] for path in sound]), tuple(faults))
+    seen = [files[path] for path in sound]
+    made = home / MADE / digest(*map(repr, seen))
+    return Indexed(sound, _gathered([known[one] for one in seen]), tuple(faults), made)
+
+
+def kept_embeddings(
+    found: Indexed, made_by: str, embed: Callable[[Tensor], Tensor], dtype: torch.dtype
+) -> Tensor:
+    """The unit vectors of pictures, (N, E) in `dtype`, memory-mapped from a file made once.
+
+    `embed` takes features (B, D) to vectors (B, E), `made_by` names all that it depends on. Of the
+    same pictures the last table is kept: another model's, or another dtype, takes its place.
+    """
+    path = found.made / f"{digest(made_by, str(dtype))}.npy"
+    try:
+        return _mapped(path)
+    except (OSError, ValueError):  # not there, or damaged
+        shutil.rmtree(found.made, ignore_errors=True)
+        write_whole(path, lambda aside: _write_mapped(aside, found.features, embed, dtype))
+        return _mapped(path)
+
+
+def _mapped(path: Path) -> Tensor:
+    """Mode "c" never writes to the file, and PyTorch takes it without a copy or a warning."""
+    return torch.from_numpy(np.lib.format.open_memmap(path, "c"))
+
+
+def _write_mapped(
+    path: Path, features: Tensor, embed: Callable[[Tensor], Tensor], dtype: torch.dtype
+) -> None:
+    table = None
+    for start in range(0, len(features), EMBEDDED_AT_ONCE):
+        part = embed(features[start : start + EMBEDDED_AT_ONCE]).to("cpu", dtype).numpy()  # (B, E)
+        if table is None:
+            shape = (len(features), part.shape[1])
+            table = np.lib.format.open_memmap(path, "w+", part.dtype, shape)
+        table[start : start + len(part)] = part
 
 
 def _look_at(paths: Sequence[Path], folder: Path) -> tuple[dict[Path, Seen], list[str]]:
@@ -149,7 +190,7 @@ def _embed(
                 if pixels:
                     pictures = torch.from_numpy(np.stack(list(pixels.values()))).to(device)
                     features = encoder(transform.normalise(pictures)).float().cpu()  # (B, D)
-                    rows |= zip((files[path] for path in pixels), features, strict=True)
+                    rows |= {files[path]: (features, row) for row, path in enumerate(pixels)}
                 faults += told
                 bar.update(len(pixels) + len(told))
             if rows:
@@ -157,15 +198,21 @@ def _embed(
     return faults
 
 
-def _stacked(rows: Sequence[Tensor]) -> Tensor:
-    return torch.stack(list(rows)) if rows else torch.empty(0, 0)  # (N, D)
+def _gathered(places: Sequence[tuple[Tensor, int]]) -> Tensor:
+    """The rows at these places, (N, D); those of one table in its order are that table, no copy."""
+    if not places:
+        return torch.empty(0, 0)
+    table = places[0][0]
+    if len(places) == len(table) and all(p[0] is table and p[1] == n for n, p in enumerate(places)):
+        return table
+    return torch.stack([some[row] for some, row in places])
 
 
 def _write(path: Path, rows: Rows, made_by: Mapping[str, str]) -> None:
     """Features and their CSV; the features come last, and name the CSV, so both count or none."""
     table = _as_csv(rows)
     write_whole(path.parent / f"{digest(table)}.csv", lambda aside: aside.write_bytes(table))
-    features = _stacked([rows[seen] for seen in sorted(rows)])
+    features = _gathered([rows[seen] for seen in sorted(rows)])
     write_tensors(path, {"features": features}, {**made_by, "csv": digest(table)})
 
 
@@ -189,7 +236,8 @@ def _read(path: Path, made_by: Mapping[str, str]) -> Rows:
         return {}
     lines = csv.reader(io.StringIO(table.decode("utf-8", "surrogatepass"), newline=""))
     files = [Seen(name, int(size), int(changed)) for name, size, changed in list(lines)[1:]]
-    return dict(zip(files, tensors["features"], strict=True))
+    features = tensors["features"]
+    return {seen: (features, row) for row, seen in enumerate(files)}
 
 
 def _tidy(home: Path, known: Rows) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -41,16 +42,22 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a safetensors file and its header.
 
+    Tensors are memory-mapped; on Windows they are copies, for there a mapped file cannot be
+    replaced, as an index or a training's state is.
     Raises: ValueError when it is not a whole safetensors file; a pickle is never read.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(
             f"{path} is not a whole safetensors file ({error}). Pickled checkpoints (.pt, .bin) "
             "are not read here, because loading one can run any code."
         ) from None
+    if os.name == "nt":
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    return tensors, about
 
 
 def sha256_of(path: Path) -> str:

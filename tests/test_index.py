@@ -21,7 +21,7 @@ from cliplib import index, search
 from cliplib.checkpoint import load_run
 from cliplib.config import COURSE, shipped_checkpoint
 from cliplib.gallery import find_gallery
-from cliplib.index import Indexed, index_pictures
+from cliplib.index import Indexed, index_pictures, kept_embeddings
 from cliplib.pictures import DataError, ImageTransform
 
 KINDS = ("boat", "house", "tree", "kite", "cat")
@@ -114,6 +114,45 @@ def test_rows_are_those_of_the_files_in_the_order_asked_for(photos: Path) -> Non
     assert found.paths == (*paths, paths[0])
     assert found.features.shape == (13, 6) and not found.faults
     expect_true(found)
+
+
+def test_the_whole_index_in_its_order_is_not_copied(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update(photos, Counting())
+    read, tables = index.read_tensors, []
+
+    def watched(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+        tensors, about = read(path)
+        tables.append(tensors["features"])
+        return tensors, about
+
+    monkeypatch.setattr(index, "read_tensors", watched)
+    assert update(photos, Counting()).features is tables[0]
+    expect_true(update(photos, Counting(), listed(photos)[:-1]))
+    expect_true(update(photos, Counting(), [*listed(photos)[1:], listed(photos)[0]]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_vectors_of_many_pictures_are_never_in_memory(tmp_path: Path) -> None:
+    """300,000 × 256 in float32 would take 307 MB."""
+
+    def own() -> float:
+        """MB of this process that are no file's pages."""
+        return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]) / 1000
+
+    many = Indexed((), torch.randn(1, 256).expand(300_000, 256), (), tmp_path / "made")
+    most = []
+
+    def embed(features: Tensor) -> Tensor:
+        most.append(own())
+        return 2 * features
+
+    before = own()
+    vectors = kept_embeddings(many, "twice", embed, torch.float32)
+    assert vectors.shape == (300_000, 256) and len(most) > 50
+    torch.testing.assert_close(vectors[[0, 150_000, 299_999]], 2 * many.features[:3])
+    assert max([*most, own()]) - before < 40
 
 
 def test_only_what_is_new_or_changed_is_embedded(photos: Path) -> None:
@@ -409,11 +448,11 @@ def cut_power_after(steps: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(shutil, "rmtree", counted(shutil.rmtree))
 
 
-@pytest.mark.parametrize("steps", range(8))
+@pytest.mark.parametrize("steps", range(9))
 def test_wherever_an_update_stops_the_next_call_is_right(
     photos: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    """Steps are the CSV and the features of two parts and of the whole, then the tidying."""
+    """Steps: CSV and features of two parts and of the whole, what was made of it, the tidying."""
     monkeypatch.setattr(index, "PART", 2)
     encoder = Counting()
     update(photos, encoder)
@@ -422,14 +461,14 @@ def test_wherever_an_update_stops_the_next_call_is_right(
     (photos / "00.png").unlink()
     with monkeypatch.context() as patch:
         cut_power_after(steps, patch)
-        if steps < 7:
+        if steps < 8:
             with pytest.raises(PowerCut):
                 update(photos, encoder)
         else:
             update(photos, encoder)
     encoder.encoded = 0
     found = update(photos, encoder)
-    assert encoder.encoded == (3, 3, 1, 1, 0, 0, 0, 0)[steps]
+    assert encoder.encoded == (3, 3, 1, 1, 0, 0, 0, 0, 0)[steps]
     assert found.paths == tuple(listed(photos)) and len(found.paths) == 14
     expect_true(found)
     assert len(names_in_csv(photos)) == 14

@@ -176,6 +176,69 @@ def test_a_second_index_decodes_nothing(course: Course, monkeypatch: pytest.Monk
         search.build_index(course.run, [course.paths[0].with_name("new.png")], progress=False)
 
 
+def vectors_on_disk(course: Course) -> list[Path]:
+    return list((course.data / "index").rglob("made/*/*.npy"))
+
+
+def test_vectors_are_mapped_from_a_file_that_is_made_once(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = search.build_index(course.run, course.paths, progress=False)
+    (path,) = vectors_on_disk(course)
+    monkeypatch.setattr(search, "embed_images", None)  # whatever calls it fails
+    second = search.build_index(course.run, course.paths, progress=False)
+    assert torch.equal(first.embeddings, second.embeddings)
+    np.testing.assert_array_equal(np.load(path), first.embeddings)
+    content = path.read_bytes()
+    second.embeddings.zero_()  # what a learner does to a table is not done to the file
+    assert path.read_bytes() == content
+    if sys.platform == "linux":
+        assert str(path) in Path("/proc/self/maps").read_text()
+
+
+def test_in_half_precision_the_same_pictures_are_found(course: Course) -> None:
+    whole = search.build_index(course.run, course.paths, progress=False)
+    sizes = [path.stat().st_size for path in vectors_on_disk(course)]
+    half = search.build_index(course.run, course.paths, progress=False, dtype=torch.float16)
+    sizes += [path.stat().st_size for path in vectors_on_disk(course)]
+    assert half.embeddings.dtype == torch.float16
+    torch.testing.assert_close(half.embeddings.float(), whole.embeddings, rtol=0, atol=5e-4)
+    header = 128
+    assert len(sizes) == 2 and sizes[1] - header == (sizes[0] - header) / 2
+    for words in CAPTIONS:
+        exact = search.by_words(course.run, whole, words, 8)
+        found = search.by_words(course.run, half, words, 8)
+        assert [a.score for a in found] == pytest.approx([a.score for a in exact], abs=5e-4)
+
+
+@pytest.mark.parametrize("left", [0, 40, 300])
+def test_damaged_vectors_are_made_anew(course: Course, left: int) -> None:
+    first = search.build_index(course.run, course.paths, progress=False).embeddings.clone()
+    (path,) = vectors_on_disk(course)
+    path.write_bytes(path.read_bytes()[:left])
+    second = search.build_index(course.run, course.paths, progress=False)
+    assert torch.equal(first, second.embeddings)
+
+
+def test_of_a_list_of_pictures_one_table_is_kept_and_none_when_they_change(course: Course) -> None:
+    search.build_index(course.run, course.paths, progress=False)
+    search.build_index(course.run, course.paths[:3], progress=False)
+    before = set(vectors_on_disk(course))
+    assert len(before) == 2
+    head = course.run.model.image_projection
+    with torch.no_grad():
+        head.weight.neg_()
+    other = search.build_index(course.run, course.paths, progress=False)
+    after = set(vectors_on_disk(course))
+    assert len(after) == 2 and len(after & before) == 1
+    torch.testing.assert_close(
+        other.embeddings[0], search.embed_picture(course.run, course.paths[0])
+    )
+    course.paths[0].unlink()
+    search.build_index(course.run, course.paths[1:], progress=False)
+    assert len(vectors_on_disk(course)) == 1
+
+
 def test_an_index_of_other_weights_is_made_anew(course: Course) -> None:
     old = search.build_index(course.run, course.paths, progress=False)
     save_untrained(course.data / "runs" / "other", str(course.folder), seed=1)
@@ -291,6 +354,18 @@ def test_command_finds_by_picture_and_by_both(
     assert search.main([*like_red, "--split", "all", CAPTIONS[5]]) == 0
     both = capsys.readouterr().out
     assert both.splitlines()[3] != by_picture.splitlines()[3]
+
+
+def test_command_searches_in_half_precision(
+    course: Course, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["a red boat", "--run", str(course.run.folder), "--split", "all", "--top", "8"]
+    assert search.main(arguments) == 0
+    whole = capsys.readouterr().out
+    assert search.main([*arguments, "--half"]) == 0
+    assert sorted(capsys.readouterr().out.splitlines()[-9:]) == sorted(whole.splitlines()[-9:])
+    (path,) = vectors_on_disk(course)
+    assert np.load(path).dtype == np.float16
 
 
 def test_command_finds_captions(course: Course, capsys: pytest.CaptureFixture[str]) -> None:

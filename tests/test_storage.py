@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import pickle
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from cliplib import storage
 from cliplib.storage import (
     digest,
     read_tensors,
@@ -118,6 +121,21 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, kept: float) -> None
     path.write_bytes(whole[: int(kept * len(whole))])
     with pytest.raises(ValueError, match=r"cut\.safetensors is not a whole safetensors file"):
         read_tensors(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("system", ["posix", "nt"])
+def test_tensors_are_mapped_but_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    """There a mapped file cannot be replaced. Only the name of the system is Windows' here."""
+    path = tmp_path / "rows.safetensors"
+    rows = torch.randn(500, 64)
+    write_tensors(path, {"rows": rows}, {})
+    monkeypatch.setattr(storage, "os", SimpleNamespace(name=system))
+    found, _ = read_tensors(path)
+    assert torch.equal(found["rows"], rows)
+    assert (str(path) in Path("/proc/self/maps").read_text()) == (system == "posix")
 
 
 def test_a_digest_is_short_and_repeatable() -> None:
