@@ -18,7 +18,7 @@ from cliplib import search
 from cliplib.checkpoint import METRICS, Run, load_run, save_run
 from cliplib.config import COURSE, QUICK
 from cliplib.encoders import train_tokenizer
-from cliplib.model import build_clip
+from cliplib.model import CLIP, build_clip
 from cliplib.pictures import ImageTransform
 from cliplib.search import Answer
 
@@ -211,6 +211,13 @@ def test_in_half_precision_the_same_pictures_are_found(course: Course) -> None:
         assert [a.score for a in found] == pytest.approx([a.score for a in exact], abs=5e-4)
 
 
+def test_another_list_or_order_of_the_pictures_has_its_own_vectors(course: Course) -> None:
+    every = search.build_index(course.run, course.paths, progress=False).embeddings
+    for rows in ([0, 1, 2], [2, 1, 0], [5, 6, 7], [0, 0, 1]):
+        some = search.build_index(course.run, [course.paths[row] for row in rows], progress=False)
+        torch.testing.assert_close(some.embeddings, every[rows])
+
+
 @pytest.mark.parametrize("left", [0, 40, 300])
 def test_damaged_vectors_are_made_anew(course: Course, left: int) -> None:
     first = search.build_index(course.run, course.paths, progress=False).embeddings.clone()
@@ -220,20 +227,23 @@ def test_damaged_vectors_are_made_anew(course: Course, left: int) -> None:
     assert torch.equal(first, second.embeddings)
 
 
+def set_power(model: CLIP, power: float) -> None:
+    model.image_power = power
+
+
 def test_of_a_list_of_pictures_one_table_is_kept_and_none_when_they_change(course: Course) -> None:
     search.build_index(course.run, course.paths, progress=False)
     search.build_index(course.run, course.paths[:3], progress=False)
     before = set(vectors_on_disk(course))
     assert len(before) == 2
-    head = course.run.model.image_projection
-    with torch.no_grad():
-        head.weight.neg_()
-    other = search.build_index(course.run, course.paths, progress=False)
-    after = set(vectors_on_disk(course))
-    assert len(after) == 2 and len(after & before) == 1
-    torch.testing.assert_close(
-        other.embeddings[0], search.embed_picture(course.run, course.paths[0])
-    )
+    model = course.run.model
+    for turn in (lambda: model.image_projection.weight.data.neg_(), lambda: set_power(model, 0.5)):
+        turn()
+        other = search.build_index(course.run, course.paths, progress=False)
+        after = set(vectors_on_disk(course))
+        assert len(after) == 2 and len(after & before) == 1
+        true = search.embed_picture(course.run, course.paths[0])
+        torch.testing.assert_close(other.embeddings[0], true)
     course.paths[0].unlink()
     search.build_index(course.run, course.paths[1:], progress=False)
     assert len(vectors_on_disk(course)) == 1
