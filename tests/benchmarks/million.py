@@ -42,16 +42,17 @@ FILES = {"float32": "whole.npy", "float16": "half.npy"}
 Search = Callable[[Tensor], tuple[np.ndarray, np.ndarray]]  # (Q, E) to scores and rows (Q, 10)
 
 
-def write_tables(folder: Path) -> None:
+def write_tables(folder: Path, rows: int) -> None:
     random = torch.Generator().manual_seed(0)
     tables = {
-        name: np.lib.format.open_memmap(folder / file, "w+", np.dtype(name), (ROWS, WIDTH))
+        name: np.lib.format.open_memmap(folder / file, "w+", np.dtype(name), (rows, WIDTH))
         for name, file in FILES.items()
     }
-    for start in range(0, ROWS, AT_ONCE):
-        rows = F.normalize(torch.randn(AT_ONCE, WIDTH, generator=random), dim=1)
+    for start in range(0, rows, AT_ONCE):
+        count = min(AT_ONCE, rows - start)
+        part = F.normalize(torch.randn(count, WIDTH, generator=random), dim=1)
         for name, table in tables.items():
-            table[start : start + AT_ONCE] = rows.to(getattr(torch, name)).numpy()
+            table[start : start + count] = part.to(getattr(torch, name)).numpy()
 
 
 def some_queries(count: int) -> Tensor:
@@ -79,7 +80,7 @@ def theirs(folder: Path) -> Search:
     faiss.omp_set_num_threads(2)
     table = np.load(folder / FILES["float32"], mmap_mode="r")
     index = faiss.IndexFlatIP(WIDTH)
-    for start in range(0, ROWS, AT_ONCE):
+    for start in range(0, len(table), AT_ONCE):
         index.add(table[start : start + AT_ONCE])
     return lambda queries: index.search(queries.numpy(), TOP)
 
@@ -158,7 +159,7 @@ def print_recall() -> None:
 def main() -> None:
     print(f"torch {torch.__version__}, numpy {np.__version__}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as folder:
-        write_tables(Path(folder))
+        write_tables(Path(folder), ROWS)
         compare(Path(folder), list(ROUNDS))
 
 

@@ -21,7 +21,7 @@ from few_pairs import Table
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cliplib import optimizer, trainer
+from cliplib import trainer
 from cliplib.config import QUICK, Profile
 from cliplib.evaluate import measure_split
 from cliplib.model import CLIP, build_clip
@@ -100,7 +100,7 @@ class Recipe:
     profile: Profile
     change: Change = as_it_is
     schedule: Callable[[int, int, float], float] = trainer.rate_factor
-    muon_rate: float = optimizer.MUON_RATE
+    muon_times: float = 1.0  # of Muon's own rate
 
 
 RECIPES = {
@@ -111,19 +111,22 @@ RECIPES = {
     "AdamW, image encoder 1.5 times as fast": Recipe(replace(ADAMW, image_lr=3e-3)),
     "AdamW, 48 pixels in the first half": Recipe(ADAMW, with_small_pictures),
     "AdamW, first layer whitened": Recipe(ADAMW, whitened),
-    "Muon, rate 0.02": Recipe(MUON, muon_rate=10),
-    "Muon, rate 0.02, first layer whitened": Recipe(MUON, whitened, muon_rate=10),
+    "Muon, rate 0.02": Recipe(MUON, muon_times=0.5),
+    "Muon, rate 0.02, first layer whitened": Recipe(MUON, whitened, muon_times=0.5),
     "Muon, rate 0.04": Recipe(MUON),
-    "Muon, rate 0.08": Recipe(MUON, muon_rate=40),
+    "Muon, rate 0.04, first layer whitened": Recipe(MUON, whitened),
+    "Muon, rate 0.08": Recipe(MUON, muon_times=2),
     "Muon, rate 0.04, as it is": Recipe(QUICK),
 }
 
 
 def train_by(recipe: Recipe, train: Split) -> CLIP:
     profile = recipe.profile
-    optimizer.MUON_RATE = recipe.muon_rate
     torch.manual_seed(profile.seed)
     this = Trainer(profile, build_clip(profile), train)
+    for group in this.optimizer.param_groups:
+        group["lr"] *= recipe.muon_times if group.get("muon") else 1
+    this.full_rates = [group["lr"] for group in this.optimizer.param_groups]
     recipe.change(this)
     trainer.rate_factor = recipe.schedule  # the trainer asks its module for it
     while this.epoch < profile.epochs:

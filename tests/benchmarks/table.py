@@ -157,9 +157,8 @@ def importing() -> Iterator[Row]:
 
 
 def searching(rows: int) -> Iterator[Row]:
-    million.ROWS = rows
     with tempfile.TemporaryDirectory() as folder:
-        million.write_tables(Path(folder))
+        million.write_tables(Path(folder), rows)
         theirs = million.theirs(Path(folder))
         ours = million.ours(million.mapped(Path(folder), "float32"))
         for count, rounds in million.ROUNDS.items():
