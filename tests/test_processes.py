@@ -49,13 +49,16 @@ def tensors(path: Path) -> dict[str, Tensor]:
     return read_tensors(path)[0]
 
 
-@pytest.mark.parametrize("chunk_size", [0, 3])
+@pytest.mark.parametrize(("data", "chunk_size"), [("book", 0), ("book", 3), ("shards", 0)])
 def test_two_processes_train_what_one_trains(
-    environment: dict[str, str], tmp_path: Path, chunk_size: int
+    environment: dict[str, str], tmp_path: Path, data: str, chunk_size: int
 ) -> None:
     """After 20 steps of 16 pairs, 8 in each process: the same weights, in both of them."""
+    given = [tmp_path / "shards"] if data == "shards" else []
+    for folder in given:
+        assert run(environment, "shards", folder).returncode == 0
     for launcher in ((), TORCHRUN):
-        ran = run(environment, "weights", tmp_path, chunk_size, launcher=launcher)
+        ran = run(environment, "weights", tmp_path, chunk_size, *given, launcher=launcher)
         assert ran.returncode == 0, ran.stderr
     alone, first, second = (
         tensors(tmp_path / f"{name}.safetensors") for name in ("0-of-1", "0-of-2", "1-of-2")

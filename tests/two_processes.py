@@ -1,6 +1,7 @@
 """What each of several processes runs in tests: a small training, or the command itself.
 
-weights OUT CHUNK: 20 steps in float64; each process's weights land in OUT.
+weights OUT CHUNK [SHARDS]: 20 steps in float64; each process's weights land in OUT.
+shards OUT: the small book as shards, four of them for training.
 command ARGUMENTS: `python -m cliplib.train` with a small profile and a small book.
 dying ARGUMENTS: the same, but process 1 is gone after its third step.
 notebook PORT ARGUMENTS: starts the command in two processes, as a cell of a notebook does.
@@ -16,6 +17,8 @@ from tqdm.auto import tqdm
 
 from cliplib import picturebook, processes, train, trainer
 from cliplib.config import QUICK
+from cliplib.data import ensure
+from cliplib.shards import write_shards
 from cliplib.storage import write_tensors
 
 SIZES = {"train": 64, "val": 16, "test": 16, "unseen": 8}
@@ -30,10 +33,11 @@ TINY = replace(
 )
 
 
-def weights(out: Path, chunk_size: int) -> None:
+def weights(out: Path, chunk_size: int, data: str = "picturebook") -> None:
     torch.set_default_dtype(torch.float64)
     with processes.together():
-        begun = train.begin(replace(TINY, chunk_size=chunk_size), progress=False)[0]
+        profile = replace(TINY, chunk_size=chunk_size, data=data)
+        begun = train.begin(profile, progress=False)[0]
         sound = begun.train.images.batches
         begun.train.images.batches = lambda *a: (some.double() for some in sound(*a))
         while begun.epoch < TINY.epochs:
@@ -73,6 +77,8 @@ if __name__ == "__main__":
     picturebook.SPLIT_SIZES = SIZES
     mode, *rest = sys.argv[1:]
     if mode == "weights":
-        weights(Path(rest[0]), int(rest[1]))
+        weights(Path(rest[0]), int(rest[1]), *rest[2:])
+    elif mode == "shards":
+        write_shards(ensure("picturebook", progress=False), Path(rest[0]), pictures_a_shard=16)
     else:
         sys.exit({"command": command, "dying": dying, "notebook": notebook}[mode](rest))
