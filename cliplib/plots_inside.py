@@ -127,7 +127,7 @@ def over_temperature(
     ):
         axes.plot(temperatures, line, color=colour, marker=mark, linestyle=style)
         axes.axvline(learned, color=GREY, linewidth=1)
-        axes.text(learned, 0.98, " learned", va="top", color=GREY, fontsize=9,
+        axes.text(learned, 1.01, "learned", ha="center", color=GREY, fontsize=9,
                   transform=axes.get_xaxis_transform())  # fmt: skip
         axes.set_xscale("log")
         axes.set_xticks(temperatures, [f"{t:g}" for t in temperatures], fontsize=8)
