@@ -56,12 +56,18 @@ class Indexed:
     """The sound ones among the pictures asked for, in order, and a sentence for each other."""
 
     paths: tuple[Path, ...]  # (N,)
-    features: Tensor  # (N, D), memory-mapped where these are all pictures of the index in its order
+    places: tuple[Place, ...]  # (N,) of their features
     faults: tuple[str, ...]
     made: Path  # a folder for what is made of just these rows; it goes when the index changes
 
+    @property
+    def features(self) -> Tensor:
+        """(N, D), memory-mapped where these are all pictures of the index in its order."""
+        return _gathered(self.places)
 
-Rows = dict[Seen, tuple[Tensor, int]]  # a file to the table with its features and its row there
+
+Place = tuple[Tensor, int]  # a table of features and a row of it
+Rows = dict[Seen, Place]
 
 
 def index_pictures(
@@ -107,7 +113,7 @@ def index_pictures(
     sound = tuple(path for path in paths if files.get(path) in known)
     seen = [files[path] for path in sound]
     made = home / MADE / digest(*map(repr, seen))
-    return Indexed(sound, _gathered([known[one] for one in seen]), tuple(faults), made)
+    return Indexed(sound, tuple(known[one] for one in seen), tuple(faults), made)
 
 
 def kept_embeddings(
@@ -123,7 +129,8 @@ def kept_embeddings(
         return _mapped(path)
     except (OSError, ValueError):  # not there, or damaged
         shutil.rmtree(found.made, ignore_errors=True)
-        write_whole(path, lambda aside: _write_mapped(aside, found.features, embed, dtype))
+        features = found.features
+        write_whole(path, lambda aside: _write_mapped(aside, features, embed, dtype))
         return _mapped(path)
 
 
@@ -198,7 +205,7 @@ def _embed(
     return faults
 
 
-def _gathered(places: Sequence[tuple[Tensor, int]]) -> Tensor:
+def _gathered(places: Sequence[Place]) -> Tensor:
     """The rows at these places, (N, D); those of one table in its order are that table, no copy."""
     if not places:
         return torch.empty(0, 0)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -32,6 +33,7 @@ WIDTH = 512  # E
 CPU = torch.device("cpu")
 ROUNDS = 5
 BIAS = torch.tensor(-10.0)
+Name = TypeVar("Name", int, str)
 
 
 def one_product(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
@@ -80,12 +82,20 @@ def seconds(form: Callable[..., Tensor], given: tuple[Tensor, ...]) -> float:
     return time.perf_counter() - started
 
 
+def in_turns(forms: dict[Name, Callable[[], object]], rounds: int) -> dict[Name, float]:
+    """The seconds of each form's best round."""
+    best = dict.fromkeys(forms, float("inf"))
+    for _ in range(rounds):
+        for name, form in forms.items():
+            started = time.perf_counter()
+            form()
+            best[name] = min(best[name], time.perf_counter() - started)
+    return best
+
+
 def compare_times(pairs: int) -> None:
     given = batch(pairs)
-    best = dict.fromkeys(FORMS, float("inf"))
-    for _ in range(ROUNDS):
-        for name, form in FORMS.items():
-            best[name] = min(best[name], seconds(form, given))
+    best = in_turns({name: lambda f=f: seconds(f, given) for name, f in FORMS.items()}, ROUNDS)
     for name, found in best.items():
         plain = best["sigmoid, plain" if "sigmoid" in name else "one product"]
         print(f"B = {pairs:6,}  {name:20} {found:6.2f} s  {found / plain:5.2f} of plain")
@@ -109,14 +119,9 @@ def step_seconds(chunk_sizes: tuple[int, ...], pairs: int = 512) -> dict[int, fl
         profile = replace(QUICK, batch_size=pairs, chunk_size=size, epochs=1 + rounds)
         trainers[size] = train.begin(profile, progress=False)[0]
         trainers[size].run_epoch(tqdm(disable=True))  # decodes the pictures
-    best = dict.fromkeys(chunk_sizes, float("inf"))
-    for _ in range(rounds):
-        for size, trainer in trainers.items():
-            started = time.perf_counter()
-            trainer.run_epoch(tqdm(disable=True))
-            a_step = (time.perf_counter() - started) / trainer.steps_an_epoch
-            best[size] = min(best[size], a_step)
-    return best
+    best = in_turns({s: lambda t=t: t.run_epoch(tqdm(disable=True)) for s, t in trainers.items()},
+                    rounds)  # fmt: skip
+    return {size: best[size] / trainer.steps_an_epoch for size, trainer in trainers.items()}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import large_batches
 import million
 import torch
-from large_batches import FORMS, batch, step_seconds
+from large_batches import FORMS, batch, in_turns, step_seconds
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -53,17 +53,6 @@ class Row:
 
     def __str__(self) -> str:
         return f"| {self.what} | {self.found} | {self.ratio} |"
-
-
-def in_turns(forms: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The seconds of each form's best round."""
-    best = dict.fromkeys(forms, float("inf"))
-    for _ in range(rounds):
-        for name, form in forms.items():
-            started = time.perf_counter()
-            form()
-            best[name] = min(best[name], time.perf_counter() - started)
-    return best
 
 
 def losses(pairs: int = 8192) -> Iterator[Row]:
