@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 
 import faiss
@@ -12,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from threadpoolctl import ThreadpoolController, threadpool_limits
 from torch import Tensor
 
 from cliplib import nearest
@@ -83,6 +88,67 @@ def test_a_row_of_no_numbers_is_told(queries: int) -> None:
     gallery = torch.full((5, 4), float("nan"))
     with pytest.raises(ValueError, match="cosines are not finite"):
         closest(rows(queries, 4), gallery, 2)
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_number_that_is_none_far_down_is_told(value: float, queries: int) -> None:
+    gallery = rows(2 * BLOCK * BLOCKS_OF_ONE, 4)
+    gallery[-BLOCK] = value
+    with pytest.raises(ValueError, match="cosines are not finite"):
+        closest(rows(queries, 4).abs(), gallery, 2)
+
+
+def threads() -> list[int]:
+    """PyTorch's, here and in a new thread, and those of each library that it and NumPy brought."""
+    libraries = ThreadpoolController().info()
+    with ThreadPoolExecutor(1) as pool:
+        there = pool.submit(torch.get_num_threads).result()
+    return [torch.get_num_threads(), there, *[library["num_threads"] for library in libraries]]
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with threadpool_limits(2):
+        assert set(threads()) == {2}
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.usefixtures("two_threads")
+def test_a_search_leaves_the_threads_of_both_libraries_as_they_were(broken: bool) -> None:
+    gallery = rows(3 * BLOCK)
+    if broken:
+        gallery[:] = float("nan")
+    with pytest.raises(ValueError) if broken else nullcontext():
+        closest(rows(50), gallery, 3)
+    assert set(threads()) == {2}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_searches_from_several_threads_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would otherwise restore the threads that another had set."""
+    searched: list[int] = []  # the queries of each block's product
+
+    def multiply(
+        queries: np.ndarray, *rest: object, original: Callable = nearest._multiply
+    ) -> None:
+        searched.append(id(queries))
+        original(queries, *rest)
+
+    monkeypatch.setattr(nearest, "_multiply", multiply)
+    gallery, asked = rows(20 * BLOCK), [rows(3, seed=seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda queries: closest(queries, gallery, 5), asked))
+    for queries, answers in zip(asked, found, strict=True):
+        expect_equal(answers, plain(queries, gallery, 5))
+    changes = [before for before, after in pairwise(searched) if before != after]
+    assert len(searched) == 8 * 10 and len(changes) == 7
+    assert set(threads()) == {2}
 
 
 def test_more_queries_than_one_reading_answers(monkeypatch: pytest.MonkeyPatch) -> None:
