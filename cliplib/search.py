@@ -242,6 +242,8 @@ def _check_request(chosen: argparse.Namespace, words: str) -> None:
         raise ValueError("--model names a web-trained model and --run a run of yours: give one.")
     if chosen.captions and (words or chosen.picture is None):
         raise ValueError("--captions looks for captions of a picture: give --picture and no words.")
+    if chosen.captions and chosen.half:
+        raise ValueError("--half is about pictures' vectors, and --captions looks through none.")
     if chosen.picture is None:
         _check_words([words])
     else:

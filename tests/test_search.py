@@ -426,6 +426,7 @@ def test_faults_are_one_sentence_without_a_traceback(
         (*run, "boat", "--folder", str(course.data / "none")): "There is no folder",
         (*run, "boat", "--split", "tset"): "no split 'tset'",
         (*run, "boat", "--captions"): "--captions looks for",
+        (*run, "--picture", "none.jpg", "--captions", "--half"): "--captions looks through none",
         (*run, "boat", "--out", str(course.data / "text.jpg" / "a.png")): "text.jpg",
     }
     for arguments, expected in faults.items():
