@@ -36,7 +36,7 @@ def closest(queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
     the gallery is kept in: float16 halves what is read, and keeps 99.9 % of the true top 10 among a
     million random vectors of 512 numbers (200 queries; scores to 5e-5). On Flickr8k's test split,
     laptop profile, recall@1 and @10 stay at 23.62 and 65.30 %, recall@5 goes from 52.50 to 52.52.
-    Extra memory is at most 20 MB for each thread, however many rows there are.
+    Each thread takes at most 20 MB (rows of 512 numbers), however many rows there are.
 
     Shapes: queries (E,) or (Q, E), gallery (N, E) unit vectors in float32 or float16; two of
     (min(k, N),) or (Q, min(k, N)) out.
