@@ -5,7 +5,9 @@ block's scores only the maximum of each small group of rows is looked at first: 
 maximum is not above the k-th best score so far holds no answer, and soon nearly none does.
 Each thread takes block after block, multiplies and looks by itself, and keeps its own best rows;
 only these are put together at the end. Where NumPy's threads shared each product instead, all but
-one waited while one looked: 1,000 queries among 500,000 rows took 1.05 times as long.
+one waited while one looked: 1,000 queries among 500,000 rows took 1.05 times as long. PyTorch,
+which converts float16, takes no further threads there either: those of one library that wait for
+work keep the cores from the other's, and a search of a million rows took 7.9 s instead of 85 ms.
 """
 
 from __future__ import annotations

@@ -132,12 +132,12 @@ def test_a_search_leaves_the_threads_of_both_libraries_as_they_were(broken: bool
 @pytest.mark.usefixtures("two_threads")
 def test_searches_from_several_threads_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each would otherwise restore the threads that another had set."""
-    searched: list[int] = []  # the queries of each block's product
+    searched: list[float] = []  # a number of each block's queries, by which they are known
 
     def multiply(
         queries: np.ndarray, *rest: object, original: Callable = nearest._multiply
     ) -> None:
-        searched.append(id(queries))
+        searched.append(float(queries[0, 0]))
         original(queries, *rest)
 
     monkeypatch.setattr(nearest, "_multiply", multiply)
